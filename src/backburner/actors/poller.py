@@ -1,0 +1,132 @@
+"""One look at one provider batch, and what follows from it."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from random import Random
+from typing import Any
+
+import attrs
+import structlog
+import trio
+
+from backburner.actors.writer import Writes
+from backburner.clock import Clock
+from backburner.commands import BatchEnded, Polled
+from backburner.cycle import Cycle
+from backburner.errors import BatchNotFound, ProviderError, ProviderPaused, ProviderUnavailable
+from backburner.leadership import Mandate
+from backburner.model import ProviderBatch
+from backburner.polling import after_failure, next_poll
+from backburner.providers.base import BatchView, Provider
+from backburner.times import rfc3339
+
+log = structlog.get_logger()
+
+LOST_AFTER = timedelta(hours=6)  # of 404s and nothing else
+NOT_FOUND = "not_found"
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Poller:
+    """Looks at provider batches. Failures are the batch's own: recorded with it, retried by its own schedule."""
+
+    provider: Provider
+    writes: Writes
+    mandate: Mandate
+    clock: Clock
+    random: Random
+    limiter: trio.CapacityLimiter  # provider calls at once
+    interval: float  # seconds; the longest time between two looks
+
+    async def look(self, batch: ProviderBatch, view: BatchView | None, cycle: Cycle) -> bool:
+        """Look once; `view` is what a listing showed already. True when the batch has ended and can be read."""
+        try:
+            view = await self._current(batch, view)
+        except (ProviderUnavailable, ProviderPaused, BatchNotFound) as error:
+            cycle.errors += 1
+            return await self._failed(batch, error)
+        if view.ended and (view.results_ready or view.results_gone):
+            cycle.completed_count += 1
+            await self._ended(batch, view.status, view.raw)
+            return True
+        cycle.running_count += 1
+        await self._goes_on(batch, view)
+        return False
+
+    async def _current(self, batch: ProviderBatch, view: BatchView | None) -> BatchView:
+        assert batch.provider_batch_id is not None  # noqa: S101  # only submitted batches are polled
+        async with self.limiter:  # never held while the writer is waited for
+            self.mandate.check()
+            if view is None and batch.job_stopping is None:
+                return await self.provider.retrieve(batch.provider_batch_id)
+            if view is not None and (batch.job_stopping is None or view.ended or view.canceling):
+                return view
+            return await self.provider.cancel(batch.provider_batch_id)
+
+    async def _goes_on(self, batch: ProviderBatch, view: BatchView) -> None:
+        now = self.clock.now()
+        since = batch.cancel_sent_at or batch.submitted_at or now
+        changed = view.raw != batch.latest_polling_response
+        await self.writes.send(
+            Polled(
+                term=self.mandate.term,
+                batch_key=batch.key,
+                provider_status=view.status,
+                response=view.raw if changed else None,
+                polled_at=now,
+                next_poll_at=next_poll(since, now, interval=self.interval, random=self.random),
+                failures=0,
+                cancel_sent_at=now if view.canceling and batch.cancel_sent_at is None else None,
+            )
+        )
+
+    async def _failed(self, batch: ProviderBatch, error: ProviderError) -> bool:
+        now = self.clock.now()
+        problem = describe(error, batch.error, now)
+        if is_lost(problem, now):
+            log.error("provider batch is lost", batch=batch.id, provider_batch_id=batch.provider_batch_id)
+            await self._ended(batch, NOT_FOUND, b"")
+            return True
+        failures = batch.poll_failures + 1
+        log.warning("poll failed", batch=batch.id, error=str(error), failures=failures)
+        retry_after = error.retry_after if isinstance(error, ProviderUnavailable) else None
+        due = after_failure(failures, now, retry_after=retry_after, random=self.random)
+        await self.writes.send(
+            Polled(
+                term=self.mandate.term,
+                batch_key=batch.key,
+                provider_status=None,
+                response=None,
+                polled_at=now,
+                next_poll_at=due,
+                failures=failures,
+                error=problem,
+            )
+        )
+        return False
+
+    async def _ended(self, batch: ProviderBatch, status: str, response: bytes) -> None:
+        now = self.clock.now()
+        await self.writes.durable(
+            BatchEnded(
+                term=self.mandate.term,
+                batch_key=batch.key,
+                provider_status=status,
+                response=response,
+                at=now,
+                next_poll_at=now,
+            )
+        )
+
+
+def describe(error: ProviderError, before: Any, now: datetime) -> dict[str, Any]:
+    """The error as it is kept with the batch; `since` is when this kind of failure began."""
+    code = NOT_FOUND if isinstance(error, BatchNotFound) else error.code or "provider_error"
+    same = isinstance(before, dict) and before.get("code") == code
+    return {"code": code, "message": str(error), "since": before["since"] if same else rfc3339(now)}
+
+
+def is_lost(problem: dict[str, Any], now: datetime) -> bool:
+    """Whether the provider has denied the batch for so long that it must be gone."""
+    return problem["code"] == NOT_FOUND and str(problem["since"]) <= rfc3339(now - LOST_AFTER)

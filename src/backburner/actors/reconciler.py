@@ -1,0 +1,138 @@
+"""Finding out what became of a submission whose answer was lost, without ever paying twice."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import attrs
+import structlog
+
+from backburner.clock import Clock
+from backburner.errors import BatchNotFound, ProviderError, ProviderUnavailable, ResultsBroken, ResultsGone
+from backburner.ids import Ids
+from backburner.leadership import Mandate
+from backburner.model import ProviderBatch
+from backburner.providers.base import BatchView, Provider
+from backburner.result_lines import Unreadable, decode
+from backburner.storage import batches
+from backburner.storage.database import Database
+from backburner.storage.fence import fenced
+from backburner.submission import MARGIN, Adopt, LookAgain, Quarantine, Resend, Verdict, verdict
+from backburner.wire import wire_index
+
+log = structlog.get_logger()
+
+QUARANTINE_LOOKS = timedelta(hours=1)  # between looks at what a person has to settle; it may still become clear
+NO_ANSWER = (BatchNotFound, ProviderUnavailable, ResultsBroken, ResultsGone, Unreadable)
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Reconciler:
+    """Looks for the provider batches that submissions of unknown outcome may have made."""
+
+    database: Database
+    provider: Provider
+    mandate: Mandate
+    clock: Clock
+    ids: Ids
+    settle: float  # seconds of looking in vain before a submission is made again
+    interval: float  # seconds between looks while several batches could be the one
+    attach: Callable[[ProviderBatch, BatchView], Awaitable[None]]
+    resent: Callable[[], None]  # a batch is planned again, or its job has ended
+    _first_looks: dict[int, float] = attrs.field(factory=dict, init=False)  # by key; on the monotonic clock
+
+    async def run_once(self) -> None:
+        """Look for every submission whose look is due. What the provider does not answer is looked for again."""
+        unsettled = await self.database.read(
+            batches.unsettled_submissions, self.provider.name, epoch=self.mandate.term.epoch, now=self.clock.now()
+        )
+        for key in unsettled:
+            batch = await self.database.read(batches.get_batch, key)
+            try:
+                await self._look_for(batch)
+            except ProviderError as error:
+                log.warning("looking for a submission failed", batch=batch.id, error=str(error))
+                seconds = min(self.interval, max(1.0, self.settle / 4))
+                await self._look_again(batch, seconds, problem_of(error))
+
+    async def _look_for(self, batch: ProviderBatch) -> None:
+        candidates = await self._candidates(batch)
+        now = self.clock.now()
+        first_look = self._first_looks.setdefault(batch.key, self.clock.monotonic())
+        decided = verdict(
+            candidates,
+            looked_for=self.clock.monotonic() - first_look,
+            age=_age(batch, now),
+            settle=self.settle,
+            interval=self.interval,
+        )
+        await self._carry_out(batch, decided, candidates)
+
+    async def _carry_out(self, batch: ProviderBatch, decided: Verdict, candidates: list[BatchView]) -> None:
+        now = self.clock.now()
+        match decided:
+            case Adopt(view):
+                log.warning("submission adopted", batch=batch.id, provider_batch_id=view.provider_batch_id)
+                await self.attach(batch, view)
+            case Resend():
+                log.warning("submission was never made, planned again", batch=batch.id)
+                await self._fenced(batches.postpone, batch.key, until=now, error=None, now=now, ids=self.ids)
+                self.resent()
+            case Quarantine():
+                log.error("submission quarantined; see `backburner doctor`", batch=batch.id)
+                error = {"code": "ambiguous", "candidates": [view.provider_batch_id for view in candidates]}
+                await self._fenced(batches.quarantine, batch.key, error=error, look_at=now + QUARANTINE_LOOKS)
+            case LookAgain(seconds):
+                await self._look_again(batch, seconds, {"code": "submission_unknown", "candidates": len(candidates)})
+                return
+        self._first_looks.pop(batch.key, None)
+
+    async def _look_again(self, batch: ProviderBatch, seconds: float, error: dict[str, Any]) -> None:
+        look_at = self.clock.now() + timedelta(seconds=seconds)
+        await self._fenced(batches.set_unknown, batch.key, look_at=look_at, error=error)
+
+    async def _candidates(self, batch: ProviderBatch) -> list[BatchView]:
+        self.mandate.check()
+        age = _age(batch, self.clock.now()).total_seconds()
+        views = await self.provider.find(item_count=batch.item_count, within=age + MARGIN)
+        known = await self.database.read(batches.not_candidates, batch.key)
+        candidates = [view for view in views if view.provider_batch_id not in known]
+        return candidates if len(candidates) < 2 else await self._by_results(batch, candidates)
+
+    async def _by_results(self, batch: ProviderBatch, candidates: list[BatchView]) -> list[BatchView]:
+        """The one whose results are ours; else those whose results cannot be read yet."""
+        possible: list[BatchView] = []
+        for view in candidates:
+            ours = await self._is_ours(batch, view) if view.results_ready else None
+            if ours:
+                return [view]
+            if ours is None:
+                possible.append(view)
+        wrong = {view.provider_batch_id for view in candidates} - {view.provider_batch_id for view in possible}
+        if wrong:
+            await self._fenced(batches.rule_out, batch.key, wrong, look_at=self.clock.now())
+        return possible
+
+    async def _is_ours(self, batch: ProviderBatch, view: BatchView) -> bool | None:
+        """Whether the results carry the batch's nonce; None when that cannot be read now."""
+        try:
+            async with self.provider.results(view.provider_batch_id) as results:
+                for line in await results.next_lines():
+                    return wire_index(batch.nonce, decode(line).custom_id) is not None
+        except NO_ANSWER:
+            return None
+        return None
+
+    async def _fenced(self, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        return await self.database.write(fenced, self.mandate.term, work, *args, **kwargs)
+
+
+def _age(batch: ProviderBatch, now: datetime) -> timedelta:
+    return now - (batch.intent_at or now)
+
+
+def problem_of(error: ProviderError) -> dict[str, Any]:
+    """A provider's error as it is kept with a batch."""
+    return {"code": error.code or "provider_error", "message": str(error), "status": error.status}

@@ -1,0 +1,106 @@
+"""The sweeper: ends what is overdue and removes what belongs to nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import attrs
+import structlog
+import trio
+
+from backburner.actors.loops import Bell
+from backburner.clock import Clock
+from backburner.errors import ProviderError, StorageUnavailable
+from backburner.ids import Ids
+from backburner.leadership import Mandate
+from backburner.model import ProviderBatch
+from backburner.providers.base import Provider
+from backburner.storage import batches, jobs, staging
+from backburner.storage.database import Database
+from backburner.storage.fence import fenced
+
+log = structlog.get_logger()
+
+IDLE = 300.0  # seconds between rounds when nothing falls due; the bell rings sooner
+AWAY = 1.0  # while the database is away
+PAGE = 100  # jobs or batches in one transaction
+SWEPT_ROWS = 2_000  # in one transaction, which takes some ten milliseconds
+STALE = timedelta(hours=1)  # an upload that has not been touched for that long has broken off
+PAUSE = 0.01  # seconds between transactions, so that others get through
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Sweeper:
+    """Expires jobs past their deadline and batches past the lookback; sweeps what uploads and deletions left.
+
+    Ends only by cancellation; raises LeadershipLost.
+    """
+
+    database: Database
+    provider: Provider
+    mandate: Mandate
+    clock: Clock
+    ids: Ids
+    bell: Bell
+    lookback: timedelta
+    ended: Callable[[], None]  # a job may have ended, or has to be ended at the provider
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        task_status.started()
+        while True:
+            await self.bell.heard(await self._turn())
+
+    async def _turn(self) -> float:
+        """One round. Returns the seconds until the next."""
+        try:
+            await self._expire_jobs()
+            await self._expire_batches()
+            await self._sweep_rows()
+            deadline = await self.database.read(jobs.next_deadline)
+        except StorageUnavailable as error:
+            log.warning("sweep skipped", error=str(error))
+            return AWAY
+        if deadline is None:
+            return IDLE
+        return max(0.0, min(IDLE, (deadline - self.clock.now()).total_seconds()))
+
+    async def _expire_jobs(self) -> None:
+        now = self.clock.now()
+        if await self.database.read(jobs.past_deadline, now=now, limit=1):
+            await self._fenced(jobs.expire_jobs, now=now, limit=PAGE, ids=self.ids)
+            log.info("jobs past their deadline are being ended")
+            self.ended()
+
+    async def _expire_batches(self) -> None:
+        before = self.clock.now() - self.lookback
+        for batch in await self.database.read(batches.batches_older_than, before=before, limit=PAGE):
+            log.error(
+                "batch is older than the lookback, given up", batch=batch.id, submitted_at=str(batch.submitted_at)
+            )
+            await self._cancel(batch)
+            await self._fenced(batches.give_up, batch.key, now=self.clock.now(), ids=self.ids)
+            self.ended()
+
+    async def _cancel(self, batch: ProviderBatch) -> None:
+        if batch.provider_batch_id is None or batch.ended_at is not None:
+            return
+        try:
+            self.mandate.check()
+            await self.provider.cancel(batch.provider_batch_id)
+        except ProviderError as error:
+            log.warning("cancelling an old batch failed", batch=batch.id, error=str(error))
+
+    async def _sweep_rows(self) -> None:
+        while (key := await self._loose_key()) is not None:
+            while await self._fenced(  # noqa: ASYNC110
+                staging.sweep_key, key, most=SWEPT_ROWS, now=self.clock.now()
+            ):
+                await trio.sleep(PAUSE)
+
+    async def _loose_key(self) -> int | None:
+        return await self.database.read(staging.loose_key_before, self.clock.now() - STALE)
+
+    async def _fenced(self, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        return await self.database.write(fenced, self.mandate.term, work, *args, **kwargs)

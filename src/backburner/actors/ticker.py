@@ -1,0 +1,160 @@
+"""The ticker: tells when provider batches are looked at, and starts a poller for each that is due."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime, timedelta
+from random import Random
+from typing import Any
+
+import attrs
+import structlog
+import trio
+
+from backburner.actors.ingest import Ingest
+from backburner.actors.loops import Bell, contained
+from backburner.actors.poller import Poller
+from backburner.clock import Clock
+from backburner.cycle import Cycle
+from backburner.errors import LeadershipLost, ProviderError, StorageUnavailable
+from backburner.leadership import Mandate
+from backburner.model import ProviderBatch
+from backburner.polling import tick_jitter
+from backburner.providers.base import BatchView, Provider
+from backburner.states import BatchStatus
+from backburner.storage.batches import due_batches, get_batch, next_poll_time
+from backburner.storage.database import Database
+from backburner.storage.facts import is_polling
+
+log = structlog.get_logger()
+
+SNAPSHOT_FROM = 20  # batches of a page; from here on one listing is cheaper than looking at each
+SOONEST = 0.05  # seconds between two cycles, whatever is due
+AWAY = 1.0  # seconds until the next try while the database is away
+
+
+@attrs.define(kw_only=True, eq=False)
+class Ticker:
+    """Ticks at once, then every `interval` ± `jitter`, sooner when a batch is due sooner or the bell rings.
+
+    Ticks never pile up: the next one comes after the cycle. Ends only by cancellation.
+    """
+
+    database: Database
+    provider: Provider
+    poller: Poller
+    ingest: Ingest
+    mandate: Mandate
+    clock: Clock
+    random: Random
+    bell: Bell
+    page_size: int
+    interval: float  # seconds
+    jitter: float  # seconds
+    stored_results: Callable[[], int]  # since it was last asked
+    report: Callable[[dict[str, Any]], Awaitable[None]]
+    next_tick_at: datetime | None = attrs.field(default=None, init=False)
+    _busy: set[int] = attrs.field(factory=set, init=False)  # keys of batches that are being looked at or read
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        async with trio.open_nursery() as readers:
+            task_status.started()
+            while True:
+                await self.bell.heard(await self._turn(readers))
+
+    async def _turn(self, readers: trio.Nursery) -> float:
+        """One cycle. Returns the seconds until the next."""
+        try:
+            if await self.database.read(is_polling):
+                await self.cycle(readers)
+            return await self._until_next()
+        except StorageUnavailable as error:
+            log.warning("tick skipped", error=str(error))
+            return AWAY
+
+    async def _until_next(self) -> float:
+        wait = tick_jitter(self.interval, self.jitter, self.random)
+        if await self.database.read(is_polling):
+            due = await self.database.read(next_poll_time, self.provider.name)
+            if due is not None:
+                wait = min(wait, max(SOONEST, (due - self.clock.now()).total_seconds()))
+            # What is being read has a time in the past until it is done, and needs no tick.
+            wait = wait if not self._busy else max(wait, min(1.0, self.interval))
+        self.next_tick_at = self.clock.now() + timedelta(seconds=wait)
+        return wait
+
+    async def cycle(self, readers: trio.Nursery) -> None:
+        """Look at every batch that is due, page by page, and report. Reading results goes on in `readers`."""
+        cycle = Cycle(start_time=self.clock.now())
+        began = self.clock.monotonic()
+        above = 0
+        while page := await self.database.read(
+            due_batches, self.provider.name, now=cycle.start_time, limit=self.page_size, above=above
+        ):
+            above = page[-1].key
+            await self._poll_page([batch for batch in page if batch.key not in self._busy], cycle, readers)
+        cycle.updated_items_count = self.stored_results()
+        summary = cycle.summary(self.clock.monotonic() - began)
+        log.info("Poll BatchJob", **summary)
+        await self.report(summary)
+
+    async def _poll_page(self, page: list[ProviderBatch], cycle: Cycle, readers: trio.Nursery) -> None:
+        cycle.batches.update(Counter(batch.provider for batch in page))
+        views = await self._views(page, cycle)
+        async with trio.open_nursery() as pollers:
+            for batch in page:
+                self._busy.add(batch.key)
+                view = views.get(batch.provider_batch_id or "")
+                pollers.start_soon(self._poll, batch, view, cycle, readers)
+
+    async def _views(self, page: list[ProviderBatch], cycle: Cycle) -> Mapping[str, BatchView]:
+        wanted = [
+            batch.provider_batch_id
+            for batch in page
+            if batch.status is BatchStatus.SUBMITTED and batch.provider_batch_id is not None
+        ]
+        if len(wanted) < SNAPSHOT_FROM:
+            return {}
+        try:
+            self.mandate.check()
+            return await self.provider.snapshot(wanted)
+        except ProviderError as error:
+            cycle.errors += 1
+            log.warning("listing provider batches failed", error=str(error))
+            return {}
+
+    async def _poll(self, batch: ProviderBatch, view: BatchView | None, cycle: Cycle, readers: trio.Nursery) -> None:
+        """A poller: one due batch, contained, so that what breaks it breaks only it."""
+        ended = batch.status is BatchStatus.ENDED
+
+        async def look() -> None:
+            nonlocal ended
+            if not ended:
+                ended = await self.poller.look(batch, view, cycle)
+
+        try:
+            await contained(look, self._broken(batch))
+        finally:
+            if not ended:
+                self._busy.discard(batch.key)
+        if ended:
+            readers.start_soon(self._read, batch)
+
+    async def _read(self, batch: ProviderBatch) -> None:
+        async def read() -> None:
+            await self.ingest.run(await self.database.read(get_batch, batch.key))
+
+        try:
+            await contained(read, self._broken(batch))
+        finally:
+            self._busy.discard(batch.key)
+            self.bell.ring()
+
+    def _broken(self, batch: ProviderBatch) -> Callable[[BaseExceptionGroup[Exception]], Awaitable[None]]:
+        async def record(errors: BaseExceptionGroup[Exception]) -> None:
+            if errors.subgroup(LeadershipLost) is not None:
+                raise LeadershipLost("A poller found the term over.") from errors
+            log.error("poller failed", batch=batch.id, exc_info=errors)
+
+        return record

@@ -1,0 +1,109 @@
+"""The single checks of `backburner doctor`."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from backburner import __version__
+from backburner.cli import profile
+from backburner.cli.configured import configured
+from backburner.cli.connect import address, open_client
+from backburner.cli.world import World
+from backburner.client import ApiError, ClientError
+from backburner.errors import BackburnerError
+from backburner.setting_fields import SettingError, without_password
+from backburner.settings import Settings
+from backburner.storage import maintenance
+
+_LITTLE_SPACE = 1024**3  # bytes
+
+
+@attrs.frozen
+class Finding:
+    """`ok` is None for what is only told."""
+
+    what: str
+    ok: bool | None
+    detail: str
+
+
+def checkups(world: World, given: Mapping[str, Any]) -> Iterator[Finding]:
+    """One finding after the other, as they are made; no check stops the next."""
+    yield Finding("program", None, f"backburner {__version__}, Python {platform.python_version()}, {sys.platform}")
+    try:
+        settings = configured(world, given["config"], {"database_url": given["database_url"]})
+        yield Finding("settings", True, f"provider {settings.provider_name}, port {settings.port}")
+    except SettingError as error:
+        yield Finding("settings", False, str(error))
+        settings = None
+    yield _profile(world)
+    if settings is not None:
+        yield from _database(settings)
+        yield _disk(settings)
+    yield _server(world, given["url"], given["key"])
+
+
+def _profile(world: World) -> Finding:
+    path = world.profile_path
+    try:
+        saved = profile.load(path)
+    except SettingError as error:
+        return Finding("profile", False, str(error))
+    if saved is None:
+        return Finding("profile", None, f"none at {path}; the first start of `backburner serve` makes one")
+    if profile.others_can_read(path):
+        return Finding("profile", False, f"others can read {path}; run: chmod 600 {path}")
+    return Finding("profile", True, f"{path} for {saved.url}")
+
+
+def _database(settings: Settings) -> Iterator[Finding]:
+    url = without_password(settings.database_url)
+    file = sqlite_file(settings.database_url)
+    if file and not file.exists():
+        yield Finding("database", None, f"{url} does not exist yet; `backburner serve` makes it")
+        return
+    try:
+        for finding in maintenance.check(settings.database_url):
+            yield Finding("database", finding.ok, f"{finding.what}: {finding.detail}")
+    except BackburnerError as error:
+        yield Finding("database", False, f"{url}: {error}")
+
+
+def _disk(settings: Settings) -> Finding:
+    file = sqlite_file(settings.database_url)
+    folder = file.absolute().parent if file else Path.cwd()
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        return Finding("disk", False, f"{folder}: {error.strerror}")
+    return Finding("disk", free >= _LITTLE_SPACE, f"{free / 1024**3:,.1f} GiB free at {folder}")
+
+
+def _server(world: World, url: str | None, key: str | None) -> Finding:
+    try:
+        found, key = address(world, url, key)
+        with open_client(world, found, key) as client:
+            client.ready()
+            if key is None:
+                return Finding("server", None, f"{found} is ready; no key to try")
+            next(client.jobs(limit=1), None)
+    except ApiError as error:
+        return Finding("server", False, f"answered {error.status}: {error}")
+    except ClientError as error:
+        return Finding("server", None, f"{error} Is `backburner serve` running?")
+    except BackburnerError as error:
+        return Finding("server", False, str(error))
+    return Finding("server", True, f"{found} is ready and knows the key")
+
+
+def sqlite_file(database_url: str) -> Path | None:
+    """The file of a SQLite URL; None for other databases and for one in memory."""
+    path = database_url.removeprefix("sqlite:///")
+    return None if path in (database_url, ":memory:") else Path(path)

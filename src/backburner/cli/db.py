@@ -1,0 +1,77 @@
+"""`backburner db`: upgrade, check and back up the database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import attrs
+import click
+
+from backburner.cli.configured import config_option, configured, database_option, with_options
+from backburner.cli.exits import Exit
+from backburner.cli.output import json_option, say, show, show_json
+from backburner.cli.world import World, pass_world
+from backburner.setting_fields import without_password
+from backburner.storage import maintenance
+
+
+@click.group()
+def db() -> None:
+    """Upgrade, check and back up the database. Works without a running server."""
+
+
+def _with_database(command: Callable[..., int]) -> Callable[..., int]:
+    """Gives a command the URL of the database that settings name."""
+
+    @with_options(database_option, config_option)
+    @pass_world
+    @wraps(command)
+    def found(world: World, /, *, database_url: str | None, config: Path | None, **options: Any) -> int:
+        return command(configured(world, config, {"database_url": database_url}).database_url, **options)
+
+    return found
+
+
+@db.command()
+@json_option
+@_with_database
+def upgrade(url: str, *, as_json: bool) -> int:
+    """Bring the schema up to date. SQLite is backed up first."""
+    done = maintenance.upgrade(url)
+    if as_json:
+        show_json({"database": without_password(url), "done": done})
+        return Exit.OK
+    for step in done or ["The schema is up to date."]:
+        show(step)
+    return Exit.OK
+
+
+@db.command()
+@json_option
+@_with_database
+def check(url: str, *, as_json: bool) -> int:
+    """Check schema, integrity and counts; exits 1 when something is wrong."""
+    findings = maintenance.check(url)
+    for finding in findings:
+        if as_json:
+            show_json(attrs.asdict(finding))
+        else:
+            show(f"{'ok' if finding.ok else 'WRONG':<6} {finding.what}: {finding.detail}")
+    return Exit.OK if all(finding.ok for finding in findings) else Exit.FAILED
+
+
+@db.command()
+@click.argument("destination", metavar="PATH")
+@json_option
+@_with_database
+def backup(url: str, *, destination: str, as_json: bool) -> int:
+    """Copy a SQLite database to PATH, consistently, while a server uses it."""
+    maintenance.backup(url, destination)
+    if as_json:
+        show_json({"database": without_password(url), "destination": destination})
+    else:
+        say(f"Backed up to {destination}.")
+    return Exit.OK

@@ -1,0 +1,37 @@
+"""`backburner doctor`: what is wrong with this installation, and what to do about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import attrs
+import click
+
+from backburner.cli.checkups import Finding, checkups
+from backburner.cli.configured import config_option, database_option, with_options
+from backburner.cli.exits import Exit
+from backburner.cli.output import json_option, show, show_json
+from backburner.cli.world import World, pass_world
+
+
+@click.command()
+@with_options(database_option, config_option)
+@click.option("--url", metavar="URL", help="The server.  [BACKBURNER_URL, else the profile's]")
+@click.option("--key", metavar="KEY", help="The API key.  [BACKBURNER_API_KEY, else the profile's]")
+@json_option
+@pass_world
+def doctor(world: World, /, *, as_json: bool, **given: str | Path | None) -> int:
+    """Check Python, settings, profile, database, disk and server; exits 1 when something is wrong."""
+    healthy = True
+    for finding in checkups(world, given):
+        healthy = healthy and finding.ok is not False
+        if as_json:
+            show_json(attrs.asdict(finding))
+        else:
+            _tell(finding)
+    return Exit.OK if healthy else Exit.FAILED
+
+
+def _tell(finding: Finding) -> None:
+    mark = {True: "ok", False: "WRONG", None: "-"}[finding.ok]
+    show(f"{mark:<6} {finding.what + ':':<10} {finding.detail}")

@@ -1,0 +1,77 @@
+"""`backburner keys`: API keys."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from backburner.cli.connect import with_client
+from backburner.cli.exits import CommandError, Exit
+from backburner.cli.output import json_option, say, show, show_json, show_rows
+from backburner.cli.world import World
+from backburner.client import Client
+
+SCOPES = ("read", "write", "admin")
+_COLUMNS = ("id", "prefix", "scopes", "name", "user_id", "organization_id", "expires_at")
+
+
+@click.group("keys")
+def keys_group() -> None:
+    """Create, list and revoke API keys. Needs a key of scope admin."""
+
+
+@keys_group.command()
+@click.option("--scope", "scopes", multiple=True, type=click.Choice(SCOPES), default=("write",), help="Repeatable.")
+@click.option("--name", help="What the key is for.")
+@click.option("--user", "user_id", metavar="ID", help="Whose key it is.  [the only user there is]")
+@click.option("--expires-at", metavar="TIME", help="RFC 3339, for example 2027-01-31T00:00:00Z.  [never]")
+@json_option
+@with_client
+def create(_world: World, client: Client, /, user_id: str | None, as_json: bool, **fields: Any) -> int:
+    """Make a key. It is shown this once."""
+    given = {name: value for name, value in fields.items() if value is not None}
+    made = client.create_key(user_id=user_id or _only_user(client), **given)
+    if as_json:
+        show_json(made)
+        return Exit.OK
+    say(f"Key {made['id']} ({', '.join(made['scopes'])}). This is shown once:")
+    show(made["secret"])
+    return Exit.OK
+
+
+@keys_group.command("list")
+@json_option
+@with_client
+def list_keys(_world: World, client: Client, as_json: bool) -> int:
+    """List keys, without their secrets. With --json one object a line."""
+    if as_json:
+        for key in client.api_keys():
+            show_json(key)
+    else:
+        show_rows(client.api_keys(), _COLUMNS)
+    return Exit.OK
+
+
+@keys_group.command()
+@click.argument("key_ids", metavar="KEY...", nargs=-1, required=True)
+@json_option
+@with_client
+def revoke(_world: World, client: Client, key_ids: Sequence[str], as_json: bool) -> int:
+    """Make keys, named by their ids, useless for good."""
+    for key_id in key_ids:
+        revoked = client.revoke_key(key_id)
+        if as_json:
+            show_json(revoked)
+        else:
+            say(f"Revoked {key_id}.")
+    return Exit.OK
+
+
+def _only_user(client: Client) -> str:
+    users = list(client.users())
+    if len(users) == 1:
+        return str(users[0]["id"])
+    known = ", ".join(f"{user['id']} ({user['name']})" for user in users)
+    raise CommandError(f"Whose key is it? Give --user with one of: {known or 'nobody'}.", Exit.USAGE)

@@ -1,0 +1,139 @@
+"""Shows how far a job is: a bar on a terminal, lines elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Protocol, Self
+
+import attrs
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from backburner.client.shapes import Job
+
+_LINE_EVERY = 5.0  # seconds
+
+
+class Display(Protocol):
+    """Shows a job again and again; a context manager that gives the terminal back."""
+
+    def show(self, job: Job) -> None: ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+def display(monotonic: Callable[[], float]) -> Display:
+    """What suits standard error."""
+    console = Console(stderr=True)
+    return Bar(console) if console.is_terminal else Lines(console, monotonic)
+
+
+class Bar:
+    """Counts, elapsed time and the time that is left."""
+
+    def __init__(self, console: Console) -> None:
+        self._progress = Progress(
+            TextColumn("{task.fields[status]:<9}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[outcomes]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            speed_estimate_period=120,
+        )
+        self._task: TaskID = self._progress.add_task("", total=None, status="", outcomes="")
+
+    def show(self, job: Job) -> None:
+        counts = job["request_counts"]
+        self._progress.update(
+            self._task,
+            total=counts["total"] if counts else None,
+            completed=finished(job),
+            status=job["status"],
+            outcomes=outcomes(job),
+            refresh=True,
+        )
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+
+@attrs.define
+class Lines:
+    """A line when the status changes, and every few seconds while counts do."""
+
+    _console: Console
+    _monotonic: Callable[[], float]
+    _status: str = ""
+    _finished: int = 0
+    _shown_at: float = 0.0
+
+    def show(self, job: Job) -> None:
+        now, done = self._monotonic(), finished(job)
+        late = done != self._finished and now - self._shown_at >= _LINE_EVERY
+        if job["status"] == self._status and not late:
+            return
+        self._status, self._finished, self._shown_at = job["status"], done, now
+        self._console.print(line(job), markup=False, highlight=False, soft_wrap=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+
+def line(job: Job) -> str:
+    """The job in one line."""
+    counts = job["request_counts"]
+    if counts is None:
+        return f"{job['id']} {job['status']}"
+    return f"{job['id']} {job['status']} {finished(job):,}/{counts['total']:,} {outcomes(job)}".rstrip()
+
+
+def finished(job: Job) -> int:
+    counts = job["request_counts"]
+    return counts["total"] - counts["processing"] if counts else 0
+
+
+def errors(job: Job) -> int:
+    """Items that ended, but not well."""
+    counts = job["request_counts"]
+    return counts["errored"] + counts["canceled"] + counts["expired"] if counts else 0
+
+
+def outcomes(job: Job) -> str:
+    """The outcomes that there are, with their numbers."""
+    counts = job["request_counts"]
+    if counts is None:
+        return ""
+    pairs = (
+        ("succeeded", counts["succeeded"]),
+        ("errored", counts["errored"]),
+        ("canceled", counts["canceled"]),
+        ("expired", counts["expired"]),
+    )
+    return " ".join(f"{number:,} {name}" for name, number in pairs if number)

@@ -1,0 +1,43 @@
+"""`backburner serve`: run a server."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+import trio
+
+from backburner import logs, system
+from backburner.cli.banner import announce
+from backburner.cli.configured import config_option, configured, database_option, log_options, with_options
+from backburner.cli.exits import Exit
+from backburner.cli.world import World, pass_world
+
+
+@click.command()
+@with_options(
+    database_option,
+    click.option("--host", metavar="ADDRESS", help="Where to listen.  [127.0.0.1]"),
+    click.option("--port", metavar="PORT", help="Where to listen; 0 for any free port.  [8283]"),
+    click.option(
+        "--provider", metavar="NAME", help="sandbox or anthropic.  [anthropic if its key is set, else sandbox]"
+    ),
+    click.option("--public-url", metavar="URL", help="How others reach this server, behind a proxy."),
+    click.option("--standby", "sqlite_standby", is_flag=True, default=None, help="Wait while another holds the file."),
+    click.option("--migrate", is_flag=True, default=None, help="Bring an old PostgreSQL schema up to date first."),
+    *log_options,
+    config_option,
+)
+@pass_world
+def serve(world: World, /, config: Path | None, **overrides: Any) -> int:
+    """Run a server until Ctrl-C or SIGTERM. Every setting also has an environment variable: docs/settings.md.
+
+    The first start makes the database, an organization and an admin key, printed once and saved to the profile.
+    """
+    settings = configured(world, config, overrides)
+    logs.configure(level=settings.log_level, log_format=settings.log_format, file=settings.log_file)
+    told = partial(announce, profile_path=world.profile_path, as_json=settings.log_format == "json")
+    trio.run(partial(system.serve, settings, on_ready=told))
+    return Exit.OK

@@ -1,0 +1,103 @@
+"""`backburner submit`: send a batch of requests."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from backburner.cli.batch_file import Form, Submission, opened, submission
+from backburner.cli.connect import with_client
+from backburner.cli.exits import Exit
+from backburner.cli.following import how_to_resume
+from backburner.cli.output import json_option, say, show, show_json
+from backburner.cli.results import download
+from backburner.cli.watch import follow, report, timeout_option
+from backburner.cli.world import World
+from backburner.client import Client
+from backburner.client.shapes import Job
+
+
+def _metadata(_context: click.Context, _parameter: click.Parameter, pairs: Sequence[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        name, separator, value = pair.partition("=")
+        if not name or not separator:
+            raise click.BadParameter(f"{pair!r} is not KEY=VALUE.")
+        found[name] = value
+    return found
+
+
+@click.command()
+@click.argument("file", metavar="FILE")
+@click.option("--wait", is_flag=True, help="Follow the job until it ends; the exit code tells how it ended.")
+@timeout_option
+@click.option("-o", "--output", metavar="PATH", help="With the end of the job, save its results here. Implies --wait.")
+@click.option("--callback-url", metavar="URL", help="Where to send a signed webhook when the job has ended.")
+@click.option(
+    "--metadata", multiple=True, metavar="KEY=VALUE", callback=_metadata, help="Kept with the job; repeatable."
+)
+@click.option("--provider", metavar="NAME", help="Who runs it, where the server has more than one.")
+@click.option("--priority", type=int, help="Higher goes first.")
+@click.option("--chunk-items", type=click.IntRange(min=1), metavar="N", help="Requests in one provider batch, at most.")
+@click.option("--deadline-seconds", type=click.FloatRange(min=0, min_open=True), metavar="S", help="End the job after.")
+@click.option("--format", "form", type=click.Choice(["ndjson", "json"]), help="Of FILE, where it cannot be guessed.")
+@click.option("--dry-run", is_flag=True, help="Check the requests; store nothing.")
+@json_option
+@with_client
+def submit(
+    world: World,
+    client: Client,
+    /,
+    *,
+    file: str,
+    wait: bool,
+    timeout: float | None,
+    output: str | None,
+    form: Form | None,
+    dry_run: bool,
+    as_json: bool,
+    **options: Any,
+) -> int:
+    """Send the requests in FILE (- for standard input) as one batch job.
+
+    FILE has one JSON request a line, {"custom_id": "a", "params": {"model": …, "max_tokens": …, "messages": […]}}; or
+    it is a JSON array of those, or a whole JSON body of POST /v1/batches.
+    """
+    given = {name: value for name, value in options.items() if value not in (None, {})}
+    with opened(file, sys.stdin.buffer) as source:
+        answer = _send(client, submission(source, file, given, dry_run=dry_run, form=form))
+    if dry_run:
+        return _checked(answer, as_json=as_json)
+    if not wait and not output:
+        return _sent(answer, as_json=as_json)
+    say(f"Submitted {answer['id']}.")
+    ended = follow(world, client, answer, timeout)
+    if ended is None:
+        return Exit.INTERRUPTED
+    if output:
+        download(client, ended["id"], output, ())
+    return report(ended, as_json=as_json)
+
+
+def _send(client: Client, ready: Submission) -> Job:
+    return client.submit(ready.body, content_type=ready.content_type, size=ready.size, params=ready.params)
+
+
+def _checked(answer: Job, *, as_json: bool) -> int:
+    if as_json:
+        show_json(answer)
+    else:
+        show("All requests are valid; nothing was stored.")
+    return Exit.OK
+
+
+def _sent(job: Job, *, as_json: bool) -> int:
+    if as_json:
+        show_json(job)
+    else:
+        show(job["id"])
+        say(how_to_resume(job["id"]))
+    return Exit.OK

@@ -1,0 +1,51 @@
+"""Which failed calls are made again, and when."""
+
+from __future__ import annotations
+
+from random import Random
+
+import attrs
+import httpx2
+
+#: The server says itself that nothing was done.
+_NOT_DONE = frozenset({429, 503})
+#: The connection was never made, so nothing was done.
+_NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
+
+
+@attrs.frozen(kw_only=True)
+class Retries:
+    """How often and how long. Waits are in seconds."""
+
+    tries: int = 5
+    first_wait: float = 0.2
+    longest_wait: float = 30.0
+
+    def wait(self, *, attempt: int, retry_after: str | None, random: Random) -> float | None:
+        """How long to wait after the failed `attempt` (from 1); None to give up.
+
+        The server's wish is followed up to `longest_wait`; without one the wait doubles, jittered by half.
+        """
+        if attempt >= self.tries:
+            return None
+        wish = _seconds(retry_after)
+        if wish is not None:
+            return min(wish, self.longest_wait)
+        return float(min(self.first_wait * 2 ** (attempt - 1), self.longest_wait) * random.uniform(0.5, 1.0))
+
+
+def may_repeat_error(error: httpx2.TransportError, *, repeatable: bool) -> bool:
+    """`repeatable`: doing it twice is the same as doing it once."""
+    return repeatable or isinstance(error, _NOT_SENT)
+
+
+def may_repeat_answer(response: httpx2.Response) -> bool:
+    """Also 409 with Retry-After: the same idempotency key is still being worked on."""
+    return response.status_code in _NOT_DONE or (response.status_code == 409 and "retry-after" in response.headers)
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    try:
+        return max(0.0, float(retry_after or ""))
+    except ValueError:
+        return None

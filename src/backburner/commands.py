@@ -1,0 +1,124 @@
+"""What actors ask the bulk writer to make durable."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import attrs
+import msgspec
+
+from backburner.model import Term, Usage
+from backburner.states import DeliveryStatus, ItemStatus
+
+
+@attrs.frozen(kw_only=True)
+class Polled:
+    """A batch was looked at, or looking failed; it goes on."""
+
+    term: Term
+    batch_key: int
+    provider_status: str | None
+    response: bytes | None  # None: as before
+    polled_at: datetime
+    next_poll_at: datetime
+    failures: int
+    error: Any = None
+    cancel_sent_at: datetime | None = None
+
+
+@attrs.frozen(kw_only=True)
+class BatchEnded:
+    """The provider is done with a batch; its results can be read."""
+
+    term: Term
+    batch_key: int
+    provider_status: str
+    response: bytes
+    at: datetime
+    next_poll_at: datetime  # when to start reading again if this instance dies
+
+
+class ResultRow(msgspec.Struct, frozen=True, gc=False):
+    """One item's result. A struct because a large batch makes a hundred thousand of them in a second."""
+
+    index: int
+    status: ItemStatus
+    result: str  # verbatim
+    usage: Usage | None
+
+
+@attrs.frozen(kw_only=True)
+class ResultPage:
+    """Some results of one batch."""
+
+    term: Term
+    batch_key: int
+    job_key: int
+    round: int
+    rows: tuple[ResultRow, ...]
+    byte_size: int
+
+
+@attrs.frozen(kw_only=True)
+class ReadFailed:
+    """A pass over the results of a batch did not complete it; there will be another."""
+
+    term: Term
+    batch_key: int
+    reads: int  # whole passes so far
+    failures: int  # broken passes in a row
+    next_poll_at: datetime
+    error: Any
+
+
+@attrs.frozen(kw_only=True)
+class BatchIngested:
+    """Every item of a batch has its result."""
+
+    term: Term
+    batch_key: int
+    at: datetime
+
+
+@attrs.frozen(kw_only=True)
+class NotOurs:
+    """A batch adopted after an unknown submission holds somebody else's results; the search goes on."""
+
+    term: Term
+    batch_key: int
+    provider_batch_id: str
+    at: datetime
+
+
+@attrs.frozen(kw_only=True)
+class DeliveryAttempted:
+    """One POST of a delivery and what is to become of it."""
+
+    key: int
+    number: int
+    at: datetime
+    status_code: int | None
+    error: str | None
+    duration_ms: int
+    status: DeliveryStatus
+    next_attempt_at: datetime | None
+
+
+LeaderCommand = Polled | BatchEnded | ResultPage | ReadFailed | BatchIngested | NotOurs
+Command = LeaderCommand | DeliveryAttempted
+
+
+def rows_in(command: Command) -> int:
+    """How many rows a command writes, about."""
+    return len(command.rows) if isinstance(command, ResultPage) else 1
+
+
+def bytes_in(command: Command) -> int:
+    """How many bytes a command writes, about."""
+    return command.byte_size if isinstance(command, ResultPage) else 200
+
+
+def term_of(command: Command) -> Term | None:
+    """The term that fences a command; None for what any instance may write."""
+    return None if isinstance(command, DeliveryAttempted) else command.term

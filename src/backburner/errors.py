@@ -1,0 +1,134 @@
+"""What can go wrong, in the domain's words. The class of an error is the policy for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+
+class BackburnerError(Exception):
+    """Every error this program raises on purpose."""
+
+
+class TransientError(BackburnerError):
+    """Not now; the same call may succeed later."""
+
+
+# --- storage -----------------------------------------------------------------------------------------------
+
+
+class StorageUnavailable(TransientError):
+    """The database is away, busy or full. Whether a commit under way took effect is not known."""
+
+
+class StorageUnusable(BackburnerError):
+    """The database cannot be used as it is: damaged, newer than this program, not migrated, of a wrong version."""
+
+
+class WriteRefused(BackburnerError):
+    """The database refuses the values themselves; the same write will never succeed."""
+
+
+class LeadershipLost(BackburnerError):
+    """A fenced write found that its term is over; nothing was changed."""
+
+
+# --- requests ----------------------------------------------------------------------------------------------
+
+
+class NotFound(BackburnerError):
+    """No such object, or not one that the caller may know of."""
+
+    def __init__(self, kind: str, public_id: str) -> None:
+        super().__init__(f"No {kind} with id {public_id!r}.")
+
+
+class Conflict(BackburnerError):
+    """The object's state does not allow this. `code` is one of the documented error codes."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Invalid(BackburnerError):
+    """The request says something that cannot be. `param` names the field."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str = "invalid_value",
+        param: str | None = None,
+        details: Sequence[dict[str, Any]] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.param = param
+        self.details = details
+
+
+class Malformed(Invalid):
+    """The request's text itself cannot be read: not JSON, wrong encoding, duplicate keys, nested too deeply."""
+
+    def __init__(self, message: str, *, code: str = "invalid_json", param: str | None = None) -> None:
+        super().__init__(message, code=code, param=param)
+
+
+class CannotListen(BackburnerError):
+    """The address to serve on cannot be used: taken, not ours, not allowed, or no such host."""
+
+    def __init__(self, host: str, port: int, reason: str) -> None:
+        super().__init__(f"Cannot listen on {host} port {port}: {reason}.")
+        self.host = host
+        self.port = port
+
+
+# --- providers ---------------------------------------------------------------------------------------------
+
+
+class ProviderError(BackburnerError):
+    """The provider answered, or failed to. `status` is the HTTP status if there was one."""
+
+    def __init__(self, message: str, *, status: int | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+
+class ProviderUnavailable(ProviderError, TransientError):
+    """Try again later. From `submit`: nothing was made. `retry_after` is the provider's wish in seconds, if any."""
+
+    def __init__(
+        self, message: str, *, status: int | None = None, code: str | None = None, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message, status=status, code=code)
+        self.retry_after = retry_after
+
+
+class ProviderPaused(ProviderError):
+    """The account cannot be used: key, permission, billing, spend limit. A person has to act."""
+
+
+class BatchNotFound(ProviderError):
+    """404 for a provider batch. Transient until proven otherwise: replicas lag behind `create`."""
+
+
+class SubmissionRefused(ProviderError):
+    """The provider refused these requests for good; nothing was made."""
+
+
+class SubmissionTooLarge(SubmissionRefused):
+    """Too many requests or bytes at once; nothing was made; smaller parts may be accepted."""
+
+
+class SubmissionUnknown(ProviderError):
+    """The provider may or may not have made a batch."""
+
+
+class ResultsBroken(ProviderError, TransientError):
+    """The stream of results ended early; what was read is good."""
+
+
+class ResultsGone(ProviderError):
+    """The provider no longer keeps these results."""

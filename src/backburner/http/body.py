@@ -1,0 +1,177 @@
+"""Reading request bodies: the right kind, no larger and no slower than allowed."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Collection
+from typing import TypeVar, cast
+
+import attrs
+import trio
+from quart import Request
+
+from backburner.errors import Malformed
+from backburner.http.flow import FlowBody
+from backburner.http.problem import Refused
+from backburner.http.strict import decode
+
+T = TypeVar("T")
+
+JSON = "application/json"
+NDJSON = "application/x-ndjson"
+MAX_JSON_BYTES = 1024 * 1024
+
+_BASE_SECONDS = 30.0
+_BYTES_PER_SECOND = 50_000
+_PIECE = 64 * 1024
+
+
+async def read_json(request: Request, type_: type[T], *, limit: int = MAX_JSON_BYTES) -> T:
+    """The body decoded strictly; an empty body counts as `{}`. Raises as `read_body` and `strict.decode` do."""
+    return decode(await read_body(request, limit=limit) or b"{}", type_)
+
+
+async def read_body(request: Request, *, limit: int = MAX_JSON_BYTES) -> bytes:
+    """A whole JSON body; b"" if there is none, then of any type.
+
+    Raises Refused: 413 above `limit` bytes, 415 for another type or any encoding, 408 when it comes too slowly.
+    """
+    _refuse_coding(request, allowed=())
+    if request.content_length:
+        media_type(request, (JSON,))
+    _refuse_length(request, limit)
+    reader = _Reader(cast("FlowBody", request.body), limit)
+    whole = bytearray()
+    while piece := await reader.next():
+        whole += piece
+    if whole:
+        media_type(request, (JSON,))
+    return bytes(whole)
+
+
+def open_body(request: Request, *, limit: int, allowed: Collection[str] = (JSON, NDJSON)) -> BodyStream:
+    """A body of up to `limit` bytes, gzip or not, to be read piece by piece. Raises Refused (413, 415) at once."""
+    coding = _refuse_coding(request, allowed=("gzip",))
+    kind = media_type(request, allowed)
+    _refuse_length(request, limit)
+    gunzip = _Gunzip(limit) if coding == "gzip" else None
+    return BodyStream(media_type=kind, reader=_Reader(cast("FlowBody", request.body), limit), gunzip=gunzip)
+
+
+def media_type(request: Request, allowed: Collection[str]) -> str:
+    """The body's media type, one of `allowed`, in UTF-8. Raises Refused (415)."""
+    charset = request.mimetype_params.get("charset", "utf-8").strip('"').lower()
+    if request.mimetype not in allowed or charset not in ("utf-8", "utf8"):
+        expected = " or ".join(allowed)
+        raise Refused(415, "unsupported_media_type", f"The Content-Type must be {expected}, in UTF-8.")
+    return request.mimetype
+
+
+def _refuse_coding(request: Request, *, allowed: Collection[str]) -> str:
+    coding = request.headers.get("Content-Encoding", "").strip().lower() or "identity"
+    if coding != "identity" and coding not in allowed:
+        raise Refused(415, "unsupported_encoding", f"The Content-Encoding {coding!r} is not accepted here.")
+    return coding
+
+
+def _refuse_length(request: Request, limit: int) -> None:
+    if (request.content_length or 0) > limit:
+        raise _too_large(limit)
+
+
+def _too_large(limit: int) -> Refused:
+    return Refused(413, "request_too_large", f"The body is larger than {limit} bytes.")
+
+
+@attrs.define
+class _Reader:
+    """Counts what arrives. Only time spent waiting for the client counts against it."""
+
+    body: FlowBody
+    limit: int
+    received: int = 0
+    waited: float = 0.0
+
+    async def next(self) -> bytes:
+        before = trio.current_time()
+        with trio.move_on_after(_BASE_SECONDS + self.received / _BYTES_PER_SECOND - self.waited) as scope:
+            data = await self.body.take()
+        if scope.cancelled_caught:
+            raise Refused(408, "request_timeout", "The body came too slowly.", headers={"Connection": "close"})
+        self.waited += trio.current_time() - before
+        self.received += len(data)
+        if self.received > self.limit:
+            raise _too_large(self.limit)
+        return data
+
+
+@attrs.define(kw_only=True)
+class BodyStream:
+    """A body under way."""
+
+    media_type: str
+    reader: _Reader
+    gunzip: _Gunzip | None
+    _pending: bytes = attrs.field(default=b"", init=False)
+
+    async def next(self) -> bytes:
+        """The next piece, decoded, at most 64 KiB; b"" at the end.
+
+        Raises Refused: 413 above the limit, before or after decoding; 408 when it comes too slowly.
+        Raises Malformed when it is not the gzip that was announced.
+        """
+        while not (piece := self._decoded()):
+            self._pending = await self.reader.next()
+            if not self._pending:
+                if self.gunzip is not None:
+                    self.gunzip.finish()
+                return b""
+        await trio.lowlevel.checkpoint()
+        return piece
+
+    def _decoded(self) -> bytes:
+        if self.gunzip is not None:
+            piece, self._pending = self.gunzip.feed(self._pending)
+            return piece
+        piece, self._pending = self._pending[:_PIECE], self._pending[_PIECE:]
+        return piece
+
+
+@attrs.define
+class _Gunzip:
+    """Decodes gzip, member after member, a bounded piece at a time."""
+
+    limit: int
+    produced: int = 0
+    _member: zlib._Decompress | None = None
+    _more: bool = False  # the decoder may hold output although all input was fed
+
+    def feed(self, data: bytes) -> tuple[bytes, bytes]:
+        """The next piece, at most 64 KiB, and the input that is still to be fed. b"" when more input is needed."""
+        piece = b""
+        while not piece and (data or self._more):
+            piece, data = self._step(data)
+        self._more = len(piece) == _PIECE
+        self.produced += len(piece)
+        if self.produced > self.limit:
+            raise _too_large(self.limit)
+        return piece, data
+
+    def _step(self, data: bytes) -> tuple[bytes, bytes]:
+        self._more = False
+        if self._member is None:
+            self._member = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+        try:
+            piece = self._member.decompress(data, _PIECE)
+        except zlib.error as error:
+            raise Malformed(f"The body is not valid gzip: {error}.", code="invalid_encoding") from None
+        if not self._member.eof:
+            return piece, self._member.unconsumed_tail
+        rest = self._member.unused_data
+        self._member = None
+        return piece, rest
+
+    def finish(self) -> None:
+        """Raises Malformed if the last member is incomplete."""
+        if self._member is not None:
+            raise Malformed("The gzip body ends too early.", code="invalid_encoding")

@@ -1,0 +1,157 @@
+"""The application that routes are put on, and its one shape of error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, cast
+
+import structlog
+from quart import Response, request
+from quart_trio import QuartTrio
+from werkzeug.exceptions import HTTPException
+
+from backburner.errors import (
+    BackburnerError,
+    Conflict,
+    Invalid,
+    Malformed,
+    NotFound,
+    StorageUnusable,
+    TransientError,
+)
+from backburner.http.flow import FlowConnection, FlowRequest
+from backburner.http.gate import REQUEST_ID, Gate
+from backburner.http.problem import Refused, render
+from backburner.ids import Ids
+
+RETRY_AFTER_SECONDS = 2
+
+_STATUS: Mapping[type[Exception], int] = {
+    NotFound: 404,
+    Conflict: 409,
+    Malformed: 400,
+    Invalid: 422,
+    TransientError: 503,
+    StorageUnusable: 503,
+    Exception: 500,
+}
+_CODE: Mapping[int, str] = {
+    400: "bad_request",
+    401: "unauthenticated",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    408: "request_timeout",
+    413: "request_too_large",
+    414: "uri_too_long",
+    415: "unsupported_media_type",
+    431: "headers_too_large",
+    500: "internal_error",
+    503: "unavailable",
+}
+# Werkzeug's own words describe files and forms.
+_MESSAGE: Mapping[int, str] = {
+    404: "There is no such route.",
+    405: "This route does not answer to that method.",
+    413: "The body is too large.",
+}
+
+logger = structlog.get_logger()
+
+
+class EdgeApp(QuartTrio):
+    """Quart with our requests, which bound and time their bodies themselves."""
+
+    asgi_http_class = FlowConnection
+    request_class = FlowRequest
+
+
+def make_app(new_request_id: Callable[[], str]) -> EdgeApp:
+    """An application without routes that answers JSON to everything, with a `request-id`."""
+    here = str(Path(__file__).parent)  # said, because a single executable has no files for Quart to find it by
+    app = EdgeApp("backburner", static_folder=None, root_path=here, instance_path=here)
+    app.config.update(MAX_CONTENT_LENGTH=None, BODY_TIMEOUT=None, RESPONSE_TIMEOUT=None)
+    # A redirect to the tidier path would be an HTML page, and would lose the body of a POST.
+    app.url_map.strict_slashes = False
+    app.url_map.merge_slashes = False
+    app.asgi_app = Gate(app.asgi_app, new_request_id)  # type: ignore[method-assign]
+    install_errors(app)
+    return app
+
+
+def request_ids(ids: Ids) -> Callable[[], str]:
+    """Makes `req_…`, time-ordered."""
+    return lambda: f"req_{ids.uuid7().hex}"
+
+
+def current_request_id() -> str:
+    """The id of the request being handled; empty outside the gate."""
+    return str(cast("dict[str, Any]", request.scope).get(REQUEST_ID, ""))
+
+
+def problem(
+    status: int,
+    code: str,
+    message: str,
+    param: str | None = None,
+    details: Sequence[dict[str, Any]] | None = None,
+    *,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """An error answer. 429 and 503 get a `Retry-After` unless `headers` bring one."""
+    body = render(status, code, message, request_id=current_request_id(), param=param, details=details)
+    response = Response(body, status, content_type="application/json")
+    response.headers.update(headers or {})
+    if status in (429, 503):
+        response.headers.setdefault("Retry-After", str(RETRY_AFTER_SECONDS))
+    return response
+
+
+def install_errors(app: QuartTrio) -> None:
+    """Every error of a route, and of looking for one, becomes an error answer."""
+    app.register_error_handler(HTTPException, _http_problem)
+    app.register_error_handler(Refused, _refused_problem)
+    app.register_error_handler(Exception, error_problem)
+
+
+def status_of(error: Exception) -> int:
+    """The status of the nearest ancestor that has one."""
+    return next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)
+
+
+def error_problem(error: Exception) -> Response:
+    """The answer to any error. One that is no domain error, or a 500, is logged and not described."""
+    status = status_of(error)
+    if status == 500 or not isinstance(error, BackburnerError):
+        logger.error("request_failed", request_id=current_request_id(), path=request.path, exc_info=error)
+        return problem(500, "internal_error", "Something went wrong here; it was logged under this request id.")
+    code = getattr(error, "code", None) if status < 500 else None
+    return problem(
+        status,
+        code or _CODE[status],
+        str(error) if status < 500 else "Not now; try again later.",
+        getattr(error, "param", None),
+        getattr(error, "details", None),
+        headers=_retry_after(error),
+    )
+
+
+def _retry_after(error: Exception) -> dict[str, str]:
+    seconds = getattr(error, "retry_after", None)
+    return {} if seconds is None else {"Retry-After": str(max(1, round(seconds)))}
+
+
+def _refused_problem(error: Refused) -> Response:
+    return problem(error.status, error.code, str(error), error.param, headers=error.headers)
+
+
+def _http_problem(error: HTTPException) -> Response:
+    status = error.code or 500
+    if status == 500:
+        original = getattr(error, "original_exception", None) or error
+        logger.error("request_failed", request_id=current_request_id(), path=request.path, exc_info=original)
+    message = _MESSAGE.get(status) or error.description or HTTPStatus(status).phrase
+    kept = {name: value for name, value in error.get_headers() if name in ("Allow", "Retry-After")}
+    return problem(status, _CODE.get(status, "bad_request"), message, headers=kept)

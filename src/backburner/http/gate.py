@@ -1,0 +1,142 @@
+"""ASGI middleware around the whole application: request ids, and requests that are refused before any route."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any
+
+import attrs
+import trio
+
+from backburner.http.problem import Refused, render
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Headers = Iterable[tuple[bytes, bytes]]
+
+#: Under this name the scope of a request holds its id.
+REQUEST_ID = "backburner.request_id"
+
+MAX_TARGET_BYTES = 8 * 1024
+MAX_HEADERS = 100
+MAX_HEADER_BYTES = 16 * 1024
+_LINE_OVERHEAD = len(b": \r\n")
+
+
+@attrs.frozen
+class Gate:
+    """Gives each request an id that its answer carries as `request-id`, and turns away what `refusal` names."""
+
+    app: Callable[[Any, Any, Any], Awaitable[None]]
+    new_request_id: Callable[[], str]
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1000})
+        else:
+            await self._http(scope, receive, send)
+
+    async def _http(self, scope: Any, receive: Receive, send: Send) -> None:
+        scope = {**scope, REQUEST_ID: self.new_request_id()}
+        exchange = _Exchange(receive, send, scope[REQUEST_ID])
+        reason = refusal(scope)
+        if reason is None:
+            await self.app(scope, exchange.receive, exchange.send)
+        else:
+            await exchange.refuse(reason)
+
+
+@attrs.define
+class _Exchange:
+    """One request and its answer."""
+
+    _receive: Receive
+    _send: Send
+    _request_id: str
+    _finishing: bool = attrs.field(default=False, init=False)
+    _finished: trio.Event = attrs.field(factory=trio.Event, init=False)
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        # While it sends the end of an answer, the server tells the application that the request is over. An application
+        # that cancels itself then (Quart-Trio does) stops the server halfway: the connection is neither used again
+        # nor closed. So the news waits until the server is done.
+        if message["type"] == "http.disconnect" and False:
+            await self._finished.wait()
+        return message
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", ()), (b"request-id", self._request_id.encode())]}
+        if message["type"] != "http.response.body" or message.get("more_body"):
+            return await self._send(message)
+        self._finishing = True
+        try:
+            await self._send(message)
+        finally:
+            self._finished.set()
+
+    async def refuse(self, reason: Refused) -> None:
+        body = render(reason.status, reason.code, str(reason), request_id=self._request_id)
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(body)).encode()),
+            (b"connection", b"close"),
+        ]
+        await self.send({"type": "http.response.start", "status": reason.status, "headers": headers})
+        await self.send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+def refusal(scope: Any) -> Refused | None:
+    """Why this request must not reach the application, if so. The connection is closed after such an answer."""
+    return (
+        _refused_version(scope["http_version"])
+        or _refused_target(scope)
+        or _refused_size(scope["headers"])
+        or _refused_framing(scope["headers"])
+        or _refused_upgrade(scope["headers"])
+    )
+
+
+def _refused_version(version: str) -> Refused | None:
+    if version in ("1.0", "1.1"):
+        return None
+    return Refused(400, "http_version_unsupported", "Only HTTP/1.1 is spoken here.")
+
+
+def _refused_target(scope: Any) -> Refused | None:
+    target = len(scope.get("raw_path") or scope["path"].encode()) + len(scope["query_string"])
+    if target > MAX_TARGET_BYTES:
+        return Refused(414, "uri_too_long", f"The request target is longer than {MAX_TARGET_BYTES} bytes.")
+    path = scope["path"]
+    if not path.startswith(("/", "http://", "https://")) and path != "*":
+        return Refused(400, "invalid_target", "The request target must be a path.")
+    if any(character < " " or character == "\x7f" for character in path):
+        return Refused(400, "invalid_target", "The path contains control characters.")
+    return None
+
+
+def _refused_size(headers: Headers) -> Refused | None:
+    sizes = [len(name) + len(value) + _LINE_OVERHEAD for name, value in headers]
+    if len(sizes) > MAX_HEADERS:
+        return Refused(431, "headers_too_large", f"There are more than {MAX_HEADERS} headers.")
+    if sum(sizes) > MAX_HEADER_BYTES:
+        return Refused(431, "headers_too_large", f"The headers are larger than {MAX_HEADER_BYTES} bytes.")
+    return None
+
+
+def _refused_framing(headers: Headers) -> Refused | None:
+    # Two parsers that choose differently see different requests in the same bytes.
+    if {b"content-length", b"transfer-encoding"} <= {name.lower() for name, _ in headers}:
+        return Refused(400, "ambiguous_length", "Content-Length and Transfer-Encoding exclude each other.")
+    return None
+
+
+def _refused_upgrade(headers: Headers) -> Refused | None:
+    # An offer to go on in HTTP/2 (h2c) is not refused but ignored: some clients send it with every request.
+    if any(name.lower() == b"upgrade" and b"websocket" in value.lower() for name, value in headers):
+        return Refused(400, "upgrade_unsupported", "There are no WebSockets here.")
+    return None

@@ -1,0 +1,153 @@
+"""Hosts an ASGI application under Hypercorn's Trio code, inside the caller's nursery."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+from collections.abc import Awaitable, Callable
+from functools import partial
+from ipaddress import ip_address
+from typing import Any
+
+import attrs
+import structlog
+import trio
+from hypercorn.app_wrappers import ASGIWrapper
+from hypercorn.trio.lifespan import Lifespan
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import ConnectionState
+
+from backburner.errors import CannotListen
+from backburner.http.caps import ConnectionCaps
+from backburner.http.guard import GuardConfig, GuardedConnection
+
+MAX_CONNECTIONS = 1000
+_BACKLOG = 1024
+
+logger = structlog.get_logger()
+
+
+@attrs.frozen
+class Address:
+    """Where the server can be reached."""
+
+    host: str
+    port: int
+
+    @property
+    def url(self) -> str:
+        """For example `http://127.0.0.1:8283` or `http://[::1]:8283`."""
+        return f"http://[{self.host}]:{self.port}" if ":" in self.host else f"http://{self.host}:{self.port}"
+
+
+async def serve_http(
+    app: Callable[[Any, Any, Any], Awaitable[None]],
+    *,
+    host: str,
+    port: int,
+    stop: trio.Event,
+    graceful_timeout: float,
+    new_request_id: Callable[[], str],
+    caps: ConnectionCaps | None = None,
+    send_timeout: float = 20.0,
+    keep_alive_timeout: float = 5.0,
+    task_status: trio.TaskStatus[Address] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve until `stop` is set; returns when the last connection is closed.
+
+    Reports the bound address (of port 0: the one chosen) once it accepts connections. After `stop` no new connection is
+    accepted, idle ones are closed, and requests under way have `graceful_timeout` seconds. Raises CannotListen.
+
+    A client may idle, or take to send its headers, `keep_alive_timeout` seconds, and read nothing of its answer
+    for `send_timeout` seconds.
+    """
+    listeners = await _listen(host, port)
+    config = _config(new_request_id, caps or ConnectionCaps(total=affordable_connections()))
+    config.send_timeout, config.keep_alive_timeout = send_timeout, keep_alive_timeout
+    config.shutdown_timeout = graceful_timeout
+    with contextlib.ExitStack() as stack:
+        for listener in listeners:
+            stack.callback(listener.socket.close)
+        async with trio.open_nursery() as nursery:
+            lifespan = Lifespan(ASGIWrapper(app), config, {})
+            await nursery.start(lifespan.handle_lifespan)
+            await lifespan.wait_for_startup()
+            context = WorkerContext(None)
+            connection = partial(GuardedConnection, ASGIWrapper(app), config, context, ConnectionState({}))
+            async with trio.open_nursery() as connections:
+                async with trio.open_nursery() as accepting:
+                    # Calling the class gives an awaitable, which is all that is asked of a handler.
+                    accepting.start_soon(
+                        partial(trio.serve_listeners, connection, listeners, handler_nursery=connections)
+                    )
+                    task_status.started(_address(host, listeners))
+                    await stop.wait()
+                    accepting.cancel_scope.cancel(reason="stop accepting")
+                await context.terminated.set()
+                connections.cancel_scope.deadline = trio.current_time() + graceful_timeout
+            await lifespan.wait_for_shutdown()
+            nursery.cancel_scope.cancel(reason="served")
+
+
+def affordable_connections() -> int:
+    """As many as wanted, while half of the file descriptors stay free for everything else."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MAX_CONNECTIONS if soft == resource.RLIM_INFINITY else min(MAX_CONNECTIONS, soft // 2)
+
+
+async def _listen(host: str, port: int) -> list[trio.SocketListener]:
+    try:
+        listeners = await trio.open_tcp_listeners(port, host=host, backlog=_BACKLOG)
+    except (OSError, OverflowError, UnicodeError) as error:
+        raise CannotListen(host, port, getattr(error, "strerror", None) or str(error)) from error
+    if port:
+        return listeners
+    # A name with several addresses would get a different free port for each.
+    for listener in listeners[1:]:
+        listener.socket.close()
+    return listeners[:1]
+
+
+def _address(host: str, listeners: list[trio.SocketListener]) -> Address:
+    bound = listeners[0].socket.getsockname()
+    return Address(host if _is_name(host) else bound[0], bound[1])
+
+
+def _is_name(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return True
+    return False
+
+
+def _config(new_request_id: Callable[[], str], caps: ConnectionCaps) -> GuardConfig:
+    config = GuardConfig()
+    config.alpn_protocols = ["http/1.1"]
+    config.include_server_header = False
+    # Room for a target and headers of the size that the gate allows, so that the gate can say which is too large.
+    config.h11_max_incomplete_size = 32 * 1024
+    config.logger_class = _Log  # type: ignore[assignment]
+    config.new_request_id = new_request_id
+    config.caps = caps
+    return config
+
+
+class _Log:
+    """Hypercorn's logger: its errors become events, its access log and its banners nothing."""
+
+    def __init__(self, config: GuardConfig) -> None:
+        pass
+
+    async def access(self, *_: Any) -> None:
+        pass
+
+    info = debug = access
+
+    async def warning(self, message: str, *_: Any) -> None:
+        logger.warning("http_server_warning", message=message)
+
+    error = critical = warning
+
+    async def exception(self, message: str, *_: Any) -> None:
+        logger.exception("http_server_error", message=message)

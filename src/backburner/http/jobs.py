@@ -1,0 +1,85 @@
+"""One job: show it, wait for it, cancel it, delete it."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from quart import Response
+
+from backburner.http.call import Call, reply
+from backburner.http.paging import require_id
+from backburner.http.query import Parameter, number
+from backburner.http.services import Services
+from backburner.http.shapes import job_json
+from backburner.model import Job
+from backburner.storage import jobs
+
+LONGEST_WAIT = 60.0  # seconds
+#: A notification of another instance can be lost with its connection, so who waits also looks this often, in seconds.
+LOOK_EVERY = 5.0
+
+_ONE = {"wait": Parameter(convert=number(0, LONGEST_WAIT), default=0.0)}
+
+
+async def get_job(call: Call, job_id: str) -> Response:
+    """The job, with `?wait=` when it has changed; 304 when it is as `If-None-Match` says."""
+    wait = call.query(_ONE)["wait"]
+    job = await find_job(call, job_id)
+    known = call.request.if_none_match
+    if wait and known.contains(_tag(job)) or wait and not known:
+        job = await _changed(call.services, call.organization_key, job, wait)
+    if known.contains_weak(_tag(job)):
+        return _tagged(Response(b"", 304), job)
+    return _tagged(reply(job_json(job)), job)
+
+
+async def find_job(call: Call, job_id: str) -> Job:
+    """A job of the caller's organization. Raises NotFound, for another's as for one that does not exist."""
+    require_id("job", job_id)
+    return await call.services.database.read(jobs.get_job, call.organization_key, job_id)
+
+
+async def _changed(services: Services, organization_key: int, job: Job, wait: float) -> Job:
+    """The job as soon as it is not what it was; after `wait` seconds, or when the server stops, as it is."""
+    until = services.clock.monotonic() + wait
+    was = job.version
+    with services.changes.listening(job.id) as ear:
+        while True:
+            job = await services.database.read(jobs.get_job, organization_key, job.id)
+            left = until - services.clock.monotonic()
+            if job.version != was or job.status.is_terminal or left <= 0 or services.stopping.is_set():
+                return job
+            await ear.heard(min(left, LOOK_EVERY))
+
+
+def _tag(job: Job) -> str:
+    return str(job.version)
+
+
+def _tagged(response: Response, job: Job) -> Response:
+    response.set_etag(_tag(job))
+    response.headers["Cache-Control"] = "private, no-cache"
+    return response
+
+
+async def cancel_job(call: Call, job_id: str) -> Response:
+    """200 when it is cancelled, 202 while the provider has to confirm."""
+    await call.nothing()
+    require_id("job", job_id)
+    services = call.services
+    job, done = await services.database.write(
+        jobs.cancel_job, call.organization_key, job_id, now=services.clock.now(), ids=services.ids
+    )
+    services.changes.changed([job_id])
+    services.work()
+    return reply(job_json(job), 200 if done else 202)
+
+
+async def delete_job(call: Call, job_id: str) -> Response:
+    """The job as it was."""
+    await call.nothing()
+    require_id("job", job_id)
+    services = call.services
+    job = await services.database.write(jobs.delete_job, call.organization_key, job_id, now=services.clock.now())
+    services.changes.changed([job_id])
+    return reply(job_json(cast(Job, job)))

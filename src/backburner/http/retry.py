@@ -1,0 +1,129 @@
+"""Running items of an ended batch again, as a new job."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Annotated
+
+import attrs
+import msgspec
+from quart import Response
+
+from backburner.errors import BackburnerError, Conflict, Invalid, TransientError
+from backburner.http.batches import find_batch
+from backburner.http.call import Call, reply
+from backburner.http.checks import check_callback, location
+from backburner.http.items import CUSTOM_ID
+from backburner.http.services import Services
+from backburner.http.shapes import job_json
+from backburner.intake import Intake, open_intake, share_items
+from backburner.model import Job, NewJob, Principal
+from backburner.states import ItemStatus, JobType
+from backburner.storage import batches, items
+
+MAX_NAMED = 10_000  # custom ids in one request; more fit in no query
+RETRYABLE = (ItemStatus.ERRORED, ItemStatus.EXPIRED, ItemStatus.CANCELED)
+
+
+class RetryRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """Without a choice: every item that did not succeed."""
+
+    statuses: Annotated[list[ItemStatus], msgspec.Meta(min_length=1)] | None = None
+    custom_ids: (
+        Annotated[list[Annotated[str, msgspec.Meta(pattern=CUSTOM_ID)]], msgspec.Meta(min_length=1, max_length=MAX_NAMED)]
+        | None
+    ) = None
+    callback_url: str | None | msgspec.UnsetType = msgspec.UNSET
+
+
+@attrs.frozen(kw_only=True)
+class Choice:
+    """Which items are run again: those named, else those that ended so."""
+
+    statuses: Sequence[ItemStatus]
+    custom_ids: Sequence[str] | None
+
+
+async def retry_batch(call: Call, job_id: str) -> Response:
+    """202 and the new job, whose `retry_of` names the old one."""
+    call.query()
+    asked = await call.json(RetryRequest)
+    choice = _choice(asked)
+    if isinstance(asked.callback_url, str):
+        check_callback(call.services, asked.callback_url)
+    job = await find_batch(call, job_id)
+    if not job.status.is_terminal:
+        raise Conflict("job_not_terminal", f"The job is {job.status}; its items can be retried when it has ended.")
+    await _check_named(call.services, job, choice)
+    made = await _make(call.services, job, choice, await _new_job(call.services, call.principal, job, asked))
+    call.services.work()
+    return reply(job_json(made), 202, location(call.services, made))
+
+
+def _choice(asked: RetryRequest) -> Choice:
+    if asked.statuses is not None and asked.custom_ids is not None:
+        raise Invalid("Choose items by `statuses` or by `custom_ids`, not by both.", param="custom_ids")
+    for index, status in enumerate(asked.statuses or ()):
+        if status not in RETRYABLE:
+            raise Invalid(f"Items that are {status} are not retried.", param=f"statuses[{index}]")
+    return Choice(statuses=asked.statuses or RETRYABLE, custom_ids=asked.custom_ids)
+
+
+async def _check_named(services: Services, job: Job, choice: Choice) -> None:
+    if choice.custom_ids is None:
+        return
+    found = await services.database.read(
+        items.retryable, job.key, statuses=(), custom_ids=choice.custom_ids, after=-1, limit=MAX_NAMED
+    )
+    known = {shared.custom_id for _, shared in found}
+    unknown = [
+        {"index": index, "custom_id": custom_id, "param": f"custom_ids[{index}]", "message": "No such item."}
+        for index, custom_id in enumerate(choice.custom_ids)
+        if custom_id not in known
+    ]
+    if unknown:
+        raise Invalid(
+            f"The job has no item {unknown[0]['custom_id']!r}.",
+            code="custom_id_unknown",
+            param=str(unknown[0]["param"]),
+            details=unknown[:1000],
+        )
+
+
+async def _new_job(services: Services, principal: Principal, job: Job, asked: RetryRequest) -> NewJob:
+    options = await services.database.read(batches.provider_options, job.key)
+    return NewJob(
+        id=services.ids.new("job"),
+        job_type=JobType.BATCH,
+        organization_key=principal.organization_key,
+        user_key=principal.user_key,
+        created_at=services.clock.now(),
+        provider=job.provider,
+        provider_options=options,
+        metadata=job.metadata,
+        callback_url=job.callback_url if asked.callback_url is msgspec.UNSET else asked.callback_url,
+        priority=job.priority,
+        retry_of=job.id,
+        requests_of=await services.database.read(items.requests_of, job.key),
+    )
+
+
+async def _make(services: Services, job: Job, choice: Choice, new: NewJob) -> Job:
+    intake = await open_intake(services.database, services.clock, services.ids)
+    try:
+        await share_items(intake, job, statuses=choice.statuses, custom_ids=choice.custom_ids)
+        if intake.count == 0:
+            raise Conflict("nothing_to_retry", "No item of the job ended so.")
+        return await intake.finish(
+            new, chunk_items=services.limits.chunk_items, chunk_bytes=services.limits.chunk_bytes
+        )
+    except BackburnerError:
+        await drop(intake)
+        raise
+
+
+async def drop(intake: Intake) -> None:
+    """Nothing comes of it. When the database is away, the sweeper finds the leftovers by their age."""
+    with suppress(TransientError):
+        await intake.drop()

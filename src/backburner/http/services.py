@@ -1,0 +1,62 @@
+"""What the HTTP API is given to work with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+import attrs
+import trio
+from prometheus_client import CollectorRegistry
+
+from backburner.changes import Changes
+from backburner.clock import Clock
+from backburner.ids import Ids
+from backburner.storage.database import Database
+
+
+@attrs.frozen(kw_only=True)
+class Limits:
+    """How large things may be. Bytes are counted after decoding."""
+
+    max_request_bytes: int
+    max_items_per_job: int
+    max_item_bytes: int
+    chunk_items: int | None  #: of a provider batch where the caller does not say; None: by the size of the job
+    chunk_bytes: int
+
+
+@attrs.frozen(kw_only=True)
+class InstanceStatus:
+    """What this process knows about itself."""
+
+    is_leader: bool
+    refusal: str | None  #: why it does not want to lead, if so
+    writer_queue: int  #: commands that wait for the bulk writer
+    background_tasks: int
+    polling_enabled: bool  #: by its settings
+    next_tick_at: datetime | None  #: None when it does not lead
+
+
+@attrs.frozen(kw_only=True)
+class Services:
+    """The rest of the program, as far as requests need it."""
+
+    database: Database
+    clock: Clock
+    ids: Ids
+    changes: Changes
+    limits: Limits
+    provider: str  #: of batches that name none
+    providers: frozenset[str]  #: those that a batch may name
+    allow_private_callbacks: bool
+    public_url: str | None  #: without a slash at the end; goes before paths in `Location`
+    work: Callable[[], None]  #: there is something to submit, poll or deliver
+    status: Callable[[], InstanceStatus]
+    poll_now: Callable[[], None]
+    ready: Callable[[], str | None]  #: why this instance cannot take requests; None when it can
+    version: str
+    metrics_public: bool = False
+    registry: CollectorRegistry = attrs.field(factory=CollectorRegistry)  #: what the rest of the program counts
+    #: Set when the server stops, before `changes.all_changed()`: requests that wait for a change answer then.
+    stopping: trio.Event = attrs.field(factory=trio.Event)

@@ -1,0 +1,99 @@
+"""Sets up logging once: structlog and the standard library's loggers through one redacting chain."""
+
+from __future__ import annotations
+
+import logging
+import logging.handlers
+import sys
+from typing import TextIO
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from backburner.redaction import redacted
+from backburner.setting_fields import SettingError
+
+#: Libraries that tell of every request or step at `info`.
+_CHATTY = ("httpx2", "httpcore2", "hypercorn", "quart", "alembic", "anthropic", "trio_asyncio", "asyncio")
+#: Text that may have more than one line.
+_MULTILINE = frozenset({"exception", "stack"})
+
+_SHARED: list[Processor] = [
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_log_level,
+    structlog.stdlib.ExtraAdder(),
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+]
+
+
+def configure(*, level: str, log_format: str, file: str | None = None, stream: TextIO | None = None) -> None:
+    """Send events of `level` and above to `file` if given, else to `stream` (standard error).
+
+    May be called again; the last call counts. Raises SettingError when the file cannot be written.
+    """
+    handler = _handler(file, stream or sys.stderr)
+    handler.setFormatter(_formatter(log_format, colors=file is None and (stream or sys.stderr).isatty()))
+    threshold = logging.getLevelNamesMapping()[level.upper()]
+    root = logging.getLogger()
+    for old in root.handlers[:]:
+        root.removeHandler(old)
+        old.close()
+    root.addHandler(handler)
+    root.setLevel(threshold)
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(threshold if threshold <= logging.DEBUG else max(threshold, logging.WARNING))
+    logging.captureWarnings(True)
+    _configure_structlog(threshold)
+
+
+def _configure_structlog(threshold: int) -> None:
+    structlog.configure(
+        processors=[*_SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+
+
+def _handler(file: str | None, stream: TextIO) -> logging.Handler:
+    if file is None:
+        return logging.StreamHandler(stream)
+    try:
+        # Watched, so that logrotate may move the file away.
+        return logging.handlers.WatchedFileHandler(file, encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        raise SettingError(f"Setting log_file: cannot write {file!r}: {error.strerror}.") from None
+
+
+def _formatter(log_format: str, *, colors: bool) -> logging.Formatter:
+    last: list[Processor]
+    if log_format == "json":
+        last = [structlog.processors.JSONRenderer()]
+    else:
+        last = [_on_one_line, structlog.dev.ConsoleRenderer(colors=colors)]
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=_SHARED,
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.processors.format_exc_info,
+            _redact,
+            *last,
+        ],
+    )
+
+
+def _redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """After tracebacks have become text, so that what they quote is seen too."""
+    cleaned: EventDict = redacted(event)
+    return cleaned
+
+
+def _on_one_line(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """What others sent us cannot write lines of its own into the log, nor move a terminal's cursor."""
+    return {key: value if key in _MULTILINE else _printable(value) for key, value in event.items()}
+
+
+def _printable(value: object) -> object:
+    if not isinstance(value, str) or value.isprintable():
+        return value
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in value)

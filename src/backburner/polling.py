@@ -1,0 +1,34 @@
+"""When a provider batch is polled next, and how long to wait after a failure."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from random import Random
+
+FIRST_POLL = 5.0  # seconds after submission: short batches end within a minute
+GROWTH = 0.5  # a batch is polled again after half of its age, so young ones sooner than old ones
+RETRY_AFTER_CAP = 600.0  # seconds; a provider that asks for more is asked again after this all the same
+FAILURE_BASE = 2.0  # seconds after the first failure, doubling
+FAILURE_CAP = 300.0
+
+
+def next_poll(submitted_at: datetime, now: datetime, *, interval: float, random: Random) -> datetime:
+    """When to look again at a batch that is not done: between min(5 s, interval) and `interval`, by its age."""
+    age = max(0.0, (now - submitted_at).total_seconds())
+    wait = min(interval, max(min(FIRST_POLL, interval), age * GROWTH))
+    return now + timedelta(seconds=wait * random.uniform(0.9, 1.0))
+
+
+def after_failure(failures: int, now: datetime, *, retry_after: float | None, random: Random) -> datetime:
+    """When to try again after `failures` failures in a row. A wish of the provider is honoured up to a cap."""
+    if retry_after is not None and retry_after > 0:
+        wait = min(retry_after, RETRY_AFTER_CAP)
+    else:
+        wait = min(FAILURE_CAP, FAILURE_BASE * 2 ** min(failures - 1, 20))
+    return now + timedelta(seconds=wait * random.uniform(1.0, 1.25))
+
+
+def tick_jitter(interval: float, jitter: float, random: Random) -> float:
+    """Seconds until the next regular tick: the interval ± the jitter, of which at most a quarter interval counts."""
+    bound = min(jitter, interval / 4)
+    return interval + random.uniform(-bound, bound)

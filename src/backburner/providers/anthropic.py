@@ -1,0 +1,182 @@
+"""Anthropic's Message Batches API as a provider; the sandbox speaks it too."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Protocol, TypeVar
+from urllib.parse import quote
+
+import attrs
+import httpx2
+import trio
+
+from backburner.errors import BatchNotFound, ProviderUnavailable
+from backburner.providers.anthropic_errors import (
+    Answer,
+    NoAnswer,
+    batch_error,
+    lost_call,
+    lost_submission,
+    submission_error,
+    unreadable_answer,
+    unreadable_submission,
+)
+from backburner.providers.anthropic_listing import BATCHES_PATH, PAGE_SIZE, Pager, cutoff
+from backburner.providers.anthropic_objects import Unreadable, parse_batch
+from backburner.providers.anthropic_results import DownloadedLines, own_results_url, require_lines
+from backburner.providers.base import MEBIBYTE, BatchView, Limits, ResultLines, WireRequest
+from backburner.providers.upload import Upload, encode_requests
+
+if TYPE_CHECKING:
+    from backburner.providers.anthropic_calls import Calls
+
+T = TypeVar("T")
+
+#: The service takes 256 MB and single requests of 32 MB; what comes before it may count otherwise.
+LIMITS = Limits(max_items=100_000, max_bytes=200_000_000, max_item_bytes=32 * MEBIBYTE - 64 * 1024)
+
+#: What a submission may say per batch.
+FORWARDED_HEADERS = frozenset(
+    {"anthropic-version", "anthropic-beta", "anthropic-workspace-id", "anthropic-user-profile-id"}
+)
+#: `Date` counts whole seconds, and the clocks of the provider's own machines differ.
+CLOCK_MARGIN = 60.0
+MAX_FIND_PAGES = 50
+#: Pages that a snapshot reads beyond the least that could hold all wanted batches.
+EXTRA_PAGES = 3
+
+
+class Offload(Protocol):
+    """Runs a function where it may take its time, such as `trio.to_thread.run_sync`; a clock test calls it in place."""
+
+    def __call__(self, work: Callable[[], T], /) -> Awaitable[T]: ...
+
+
+@asynccontextmanager
+async def open_anthropic(
+    *,
+    api_key: str,
+    base_url: str,
+    request_timeout: float,
+    transport: httpx2.AsyncBaseTransport | None = None,
+    offload: Offload = trio.to_thread.run_sync,
+    name: str = "anthropic",
+) -> AsyncIterator[AnthropicProvider]:
+    """The provider at `base_url`, with one connection pool that is closed on leaving.
+
+    `request_timeout` is how many seconds a call may go without progress: it bounds short calls as a whole, and
+    the pause between two pieces of a long body. Raises ValueError for a key or URL that cannot be used.
+    """
+    calls = await offload(
+        partial(_make_calls, api_key=api_key, base_url=base_url, patience=request_timeout, transport=transport)
+    )
+    try:
+        yield AnthropicProvider(calls=calls, base_url=httpx2.URL(base_url), offload=offload, name=name)
+    finally:
+        await calls.close()
+
+
+def _make_calls(*, api_key: str, base_url: str, patience: float, transport: httpx2.AsyncBaseTransport | None) -> Calls:
+    from backburner.providers.anthropic_calls import make_calls  # noqa: PLC0415
+
+    return make_calls(api_key=api_key, base_url=base_url, patience=patience, transport=transport)
+
+
+@attrs.define(kw_only=True)
+class AnthropicProvider:
+    """Implements `Provider`."""
+
+    calls: Calls
+    base_url: httpx2.URL
+    offload: Offload
+    name: str
+    limits: Limits = LIMITS
+
+    async def submit(self, requests: Sequence[WireRequest], options: Mapping[str, str]) -> BatchView:
+        upload = Upload(await self.offload(partial(encode_requests, requests)))
+        headers = {key: value for key, value in options.items() if key in FORWARDED_HEADERS}
+        try:
+            answer = await self.calls.upload(BATCHES_PATH, upload, headers)
+        except NoAnswer as lost:
+            raise lost_submission(lost, body_sent=upload.sent, splittable=len(requests) > 1) from lost
+        if not answer.is_success:
+            raise submission_error(answer)
+        try:
+            return parse_batch(answer.body, answer.headers)
+        except Unreadable as reason:
+            raise unreadable_submission(answer, reason) from reason
+
+    async def find(self, *, item_count: int, within: float) -> list[BatchView]:
+        pager = Pager(calls=self.calls, pages_left=MAX_FIND_PAGES)
+        found: list[BatchView] = []
+        while views := await pager.next_page():
+            oldest = cutoff(pager.now, within, CLOCK_MARGIN)
+            recent = [view for view in views if oldest is None or view.created_at >= oldest]
+            if not recent:
+                return _newest_first(found)
+            found += [view for view in recent if view.counts.total == item_count]
+        if not found and not pager.complete:
+            # "None" would be taken as leave to submit again.
+            raise ProviderUnavailable("The listing of batches could not be read to its end.", code="listing_incomplete")
+        return _newest_first(found)
+
+    async def retrieve(self, provider_batch_id: str) -> BatchView:
+        return _view(await self._call(self.calls.get, _batch_path(provider_batch_id)), provider_batch_id)
+
+    async def snapshot(self, provider_batch_ids: Collection[str]) -> dict[str, BatchView]:
+        wanted = set(provider_batch_ids)
+        seen: dict[str, BatchView] = {}
+        pager = Pager(calls=self.calls, pages_left=math.ceil(len(wanted) / PAGE_SIZE) + EXTRA_PAGES)
+        while len(seen) < len(wanted) and (views := await pager.next_page()):
+            seen |= {view.provider_batch_id: view for view in views if view.provider_batch_id in wanted}
+        return seen
+
+    async def cancel(self, provider_batch_id: str) -> BatchView:
+        answer = await self._call(self.calls.post, f"{_batch_path(provider_batch_id)}/cancel")
+        if answer.status in {400, 409}:
+            # Possibly too late, which is harmless.
+            view = await self.retrieve(provider_batch_id)
+            if view.ended or view.canceling:
+                return view
+        return _view(answer, provider_batch_id)
+
+    @asynccontextmanager
+    async def results(self, provider_batch_id: str) -> AsyncIterator[ResultLines]:
+        url = own_results_url(await self.retrieve(provider_batch_id), self.base_url)
+        try:
+            async with self.calls.download(url) as download:
+                require_lines(download.answer)
+                yield DownloadedLines(download=download, provider_batch_id=provider_batch_id)
+        except NoAnswer as lost:
+            raise lost_call(lost) from lost
+
+    async def _call(self, send: Callable[[str], Awaitable[Answer]], path: str) -> Answer:
+        try:
+            return await send(path)
+        except NoAnswer as lost:
+            raise lost_call(lost) from lost
+
+
+def _batch_path(provider_batch_id: str) -> str:
+    if provider_batch_id in {"", ".", ".."}:
+        raise BatchNotFound("That cannot be the id of a batch.")
+    return f"{BATCHES_PATH}/{quote(provider_batch_id, safe='')}"
+
+
+def _view(answer: Answer, provider_batch_id: str) -> BatchView:
+    if not answer.is_success:
+        raise batch_error(answer)
+    try:
+        view = parse_batch(answer.body, answer.headers)
+    except Unreadable as reason:
+        raise unreadable_answer(answer, reason) from reason
+    if view.provider_batch_id != provider_batch_id:
+        raise unreadable_answer(answer, Unreadable("it describes another batch"))
+    return view
+
+
+def _newest_first(views: list[BatchView]) -> list[BatchView]:
+    return sorted(views, key=lambda view: view.created_at, reverse=True)

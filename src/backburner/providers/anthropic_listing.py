@@ -1,0 +1,73 @@
+"""Walking the provider's listing of batches, newest first, without ever walking for ever."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+import attrs
+import structlog
+
+from backburner.providers.anthropic_errors import NoAnswer, listing_error, lost_call, unreadable_answer
+from backburner.providers.anthropic_objects import Page, Unreadable, http_date, parse_page
+from backburner.providers.base import BatchView
+
+if TYPE_CHECKING:
+    from backburner.providers.anthropic_calls import Calls
+
+BATCHES_PATH = "/v1/messages/batches"
+PAGE_SIZE = 1000
+
+log = structlog.get_logger()
+
+
+@attrs.define(kw_only=True)
+class Pager:
+    """Reads at most `pages_left` pages. Batches that an earlier page showed are not given again."""
+
+    calls: Calls
+    pages_left: int
+    #: The provider's clock when it answered the first page; without a `Date`, when the newest batch was made.
+    now: datetime | None = None
+    #: Whether the provider said that there is nothing more; an empty page that promises more does not count.
+    complete: bool = False
+    _after: str | None = None
+    _seen: set[str] = attrs.field(factory=set, init=False)
+
+    async def next_page(self) -> list[BatchView]:
+        """The next batches, in the listing's order; [] when there is nothing more, or nothing new to be had."""
+        if self.complete or self.pages_left <= 0:
+            return []
+        self.pages_left -= 1
+        page = await self._fetch()
+        self.complete = not page.has_more
+        self._after = page.last_id
+        fresh = [view for view in page.views if view.provider_batch_id not in self._seen]
+        self._seen.update(view.provider_batch_id for view in fresh)
+        return fresh
+
+    async def _fetch(self) -> Page:
+        params = {"limit": PAGE_SIZE} | ({"after_id": self._after} if self._after else {})
+        try:
+            answer = await self.calls.get(BATCHES_PATH, params)
+        except NoAnswer as lost:
+            raise lost_call(lost) from lost
+        if not answer.is_success:
+            raise listing_error(answer)
+        try:
+            page = parse_page(answer.body, answer.headers)
+        except Unreadable as reason:
+            raise unreadable_answer(answer, reason) from reason
+        if page.unreadable:
+            log.warning("unreadable batches in listing", count=page.unreadable)
+        self.now = self.now or http_date(answer.headers.get("date")) or _newest(page.views)
+        return page
+
+
+def cutoff(now: datetime | None, within: float, margin: float) -> datetime | None:
+    """What was made before this is too old. None while nothing tells the provider's time."""
+    return None if now is None else now - timedelta(seconds=within + margin)
+
+
+def _newest(views: list[BatchView]) -> datetime | None:
+    return max((view.created_at for view in views), default=None)

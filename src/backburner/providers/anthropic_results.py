@@ -1,0 +1,83 @@
+"""Reading the results of one of Anthropic's batches, line by line."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+import httpx2
+import structlog
+
+from backburner.errors import ProviderError, ProviderUnavailable, ResultsBroken, ResultsGone
+from backburner.providers.anthropic_errors import Answer, NoAnswer, results_error, unreadable_answer
+from backburner.providers.anthropic_objects import Unreadable, results_url
+from backburner.providers.base import BatchView
+from backburner.providers.lines import LineSplitter
+
+if TYPE_CHECKING:
+    from backburner.providers.anthropic_calls import Download
+
+log = structlog.get_logger()
+
+
+@attrs.define(kw_only=True)
+class DownloadedLines:
+    """Implements `ResultLines`. A line above the splitter's bound (64 MiB) is left out and logged."""
+
+    download: Download
+    provider_batch_id: str
+    _splitter: LineSplitter = attrs.field(factory=LineSplitter, init=False)
+    _ended: bool = attrs.field(default=False, init=False)
+
+    async def next_lines(self) -> list[bytes]:
+        while not self._ended:
+            if lines := self._split(await self._next_chunk()):
+                return lines
+        return []
+
+    async def _next_chunk(self) -> bytes | None:
+        try:
+            return await self.download.next_chunk()
+        except NoAnswer as lost:
+            raise ResultsBroken(str(lost), code="results_broken") from lost
+
+    def _split(self, chunk: bytes | None) -> list[bytes]:
+        dropped = self._splitter.dropped
+        self._ended = chunk is None
+        lines = self._splitter.finish() if chunk is None else self._splitter.feed(chunk)
+        if self._splitter.dropped > dropped:
+            log.warning("result line too long", provider_batch_id=self.provider_batch_id)
+        return lines
+
+
+def own_results_url(view: BatchView, base_url: httpx2.URL) -> str:
+    """Where to read the results; the key goes nowhere but to the base URL's scheme, host and port.
+
+    Raises ResultsGone, ProviderUnavailable while there is no address, ProviderError for one that leads elsewhere.
+    """
+    if view.results_gone:
+        raise ResultsGone("The provider no longer keeps these results.", code="results_archived")
+    given = results_url(view.raw)
+    if not given:
+        raise ProviderUnavailable("The provider does not name the results' address yet.", code="results_not_ready")
+    if not _leads_home(given, base_url):
+        raise ProviderError("The results' address does not belong to the base URL.", code="foreign_results_url")
+    return given
+
+
+def require_lines(answer: Answer) -> None:
+    """Raise unless this is the beginning of a stream of results."""
+    if not answer.is_success:
+        raise results_error(answer)
+    if answer.headers.get("content-type", "").startswith("text/html"):
+        raise unreadable_answer(answer, Unreadable("a web page where results should be"))
+
+
+def _leads_home(given: str, base_url: httpx2.URL) -> bool:
+    try:
+        url = httpx2.URL(given)
+    except httpx2.InvalidURL:
+        return False
+    if url.is_relative_url:
+        return not (url.scheme or url.host)
+    return not url.userinfo and (url.scheme, url.host, url.port) == (base_url.scheme, base_url.host, base_url.port)

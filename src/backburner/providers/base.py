@@ -1,0 +1,109 @@
+"""What a provider of batch inference is to the rest of the program."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+from typing import Protocol
+
+import attrs
+
+from backburner.model import Counts
+
+MEBIBYTE = 1024 * 1024
+
+
+@attrs.frozen(kw_only=True)
+class Limits:
+    """What one batch may hold at this provider."""
+
+    max_items: int  # requests in a batch
+    max_bytes: int  # of the body that creates it
+    max_item_bytes: int  # of one request
+
+
+@attrs.frozen(kw_only=True)
+class WireRequest:
+    """One request as it is sent: our own custom id and the user's params, verbatim JSON."""
+
+    custom_id: str
+    params: bytes
+
+
+@attrs.frozen(kw_only=True)
+class BatchView:
+    """What the provider says of one batch at one moment."""
+
+    provider_batch_id: str
+    status: str  # the provider's own word
+    ended: bool  # results are complete at the provider
+    canceling: bool  # a cancel was accepted
+    counts: Counts  # decide nothing on them before `ended`
+    created_at: datetime  # by the provider's clock
+    results_ready: bool  # `ended`, and the provider names a place to read them
+    results_gone: bool  # the provider has removed them
+    raw: bytes  # the provider's JSON, to be kept
+
+
+class ResultLines(Protocol):
+    """A stream of result lines under way."""
+
+    async def next_lines(self) -> list[bytes]:
+        """The next complete lines, without their line ends, at least one; `[]` at the clean end of the stream.
+
+        A last line without a line end is given as it is, whole or truncated: the caller finds out by decoding it.
+        Blank lines are left out, a byte order mark and carriage returns at line ends are removed.
+
+        Raises ResultsBroken when the connection breaks or stalls; every complete line received before
+        has been given then.
+        """
+        ...
+
+
+class Provider(Protocol):
+    """A batch-inference API.
+
+    Every method may raise ProviderUnavailable (call again later) and ProviderPaused (a person must act first).
+    No method retries by itself or waits for a rate limit: schedules are the caller's.
+    All methods may be called concurrently.
+    """
+
+    name: str
+    limits: Limits
+
+    async def submit(self, requests: Sequence[WireRequest], options: Mapping[str, str]) -> BatchView:
+        """Make one batch. Never repeated by the adapter; the call has one of these outcomes:
+
+        a view (the batch was made); ProviderUnavailable or ProviderPaused (nothing was made, later it may be);
+        SubmissionTooLarge (nothing was made, send less at once); SubmissionRefused (nothing was made, never send this again);
+        SubmissionUnknown (a batch may have been made: look for it with `find`). Cancellation is an unknown outcome too.
+        """
+        ...
+
+    async def find(self, *, item_count: int, within: float) -> list[BatchView]:
+        """The account's batches of `item_count` requests made in the last `within` seconds, newest first.
+
+        Ages are taken from the provider's own clock.
+        """
+        ...
+
+    async def retrieve(self, provider_batch_id: str) -> BatchView:
+        """Raises BatchNotFound."""
+        ...
+
+    async def snapshot(self, provider_batch_ids: Collection[str]) -> dict[str, BatchView]:
+        """Views of many batches in few calls. Those that the listing does not show are left out."""
+        ...
+
+    async def cancel(self, provider_batch_id: str) -> BatchView:
+        """Ask the provider to stop a batch; harmless when repeated or too late. Raises BatchNotFound."""
+        ...
+
+    def results(self, provider_batch_id: str) -> AbstractAsyncContextManager[ResultLines]:
+        """Read the results from the beginning, in the provider's order.
+
+        Entering raises BatchNotFound (results may lag behind `ended`), ResultsGone, or the common errors.
+        Leaving closes the connection, whatever the reason.
+        """
+        ...

@@ -1,0 +1,168 @@
+"""The sandbox: the service, the faults that were asked for, and what every answer carries."""
+
+from __future__ import annotations
+
+import sqlite3
+from email.utils import format_datetime
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import attrs
+import msgspec
+import trio
+
+from backburner.clock import Clock
+from backburner.providers.sandbox.batches import Batch
+from backburner.providers.sandbox.fault_answers import ANSWERS
+from backburner.providers.sandbox.fault_lines import LINES, spoiled
+from backburner.providers.sandbox.fault_streams import BREAKS, STREAMS
+from backburner.providers.sandbox.fault_views import PAGES, VIEWS
+from backburner.providers.sandbox.faults import FaultRule, Faults
+from backburner.providers.sandbox.items import Draws, token
+from backburner.providers.sandbox.options import SandboxOptions
+from backburner.providers.sandbox.routes import Route, authorize, check_body, route
+from backburner.providers.sandbox.service import Offload, Service, inline
+from backburner.providers.sandbox.store import MemoryStore, SqliteStore
+from backburner.providers.sandbox.wire import JSON, ApiError, Break, Request, Response, not_found
+
+_ACCOUNT = (
+    ("anthropic-organization-id", "7b9c0f5e-0000-4000-8000-5a9db0c50001"),
+    ("anthropic-workspace-id", "wrkspc_01SandboxSandboxSandbox1"),
+)
+
+
+@attrs.frozen
+class Admission:
+    """A request whose head is known, and what will go wrong with it."""
+
+    route: Route
+    faults: list[FaultRule]
+
+    @property
+    def refused(self) -> bool:
+        """The connection ends before the body is read."""
+        return any(BREAKS.get(rule.fault) is Break.REFUSE for rule in self.faults)
+
+
+class Sandbox:
+    """One simulated account.
+
+    With a path its batches survive the process: a new sandbox on the same path goes on with them, ends included.
+    `faults` may be changed at any time. A face calls `admit` with the head of a request and `respond` with the whole.
+    """
+
+    def __init__(self, *, clock: Clock, options: SandboxOptions | None = None, path: Path | None = None) -> None:
+        self.options = options or SandboxOptions()
+        self.clock = clock
+        self.faults = Faults(self.options.seed)
+        self._service = Service(clock, self.options, MemoryStore() if path is None else SqliteStore(path))
+        self._draws = Draws(self.options.seed)
+        self._requests = 0
+
+    def close(self) -> None:
+        """Let go of the file. No request may be under way."""
+        self._service.close()
+
+    def admit(self, method: str, path: str) -> Admission:
+        """Count a call. To be done once for each request, as soon as its head is there."""
+        to = route(method, path)
+        batch = self._service.register.get(to.batch_id)
+        sequence = self._service.next_sequence if batch is None else batch.sequence
+        return Admission(to, self.faults.fire(to.endpoint, sequence, to.batch_id))
+
+    async def respond(self, request: Request, admission: Admission, offload: Offload = inline) -> Response:
+        """The answer to a request, after the latency. Never raises ApiError."""
+        request_id = self._request_id()
+        await trio.sleep(self.options.latency_seconds / 2)
+        try:
+            response = await self._answer(request, admission, request_id, offload)
+        except ApiError as error:
+            response = error.response(request_id)
+        except sqlite3.Error as error:
+            response = ApiError(500, "api_error", f"The sandbox's file cannot be used: {error}").response(request_id)
+        await trio.sleep(self.options.latency_seconds / 2)
+        return self._signed(response, request_id)
+
+    def refusal(self, error: ApiError) -> Response:
+        """The answer to a request that a face cannot read."""
+        request_id = self._request_id()
+        return self._signed(error.response(request_id), request_id)
+
+    def _signed(self, response: Response, request_id: str) -> Response:
+        date = ("date", format_datetime(self.clock.now(), usegmt=True))
+        return attrs.evolve(response, headers=(*response.headers, ("request-id", request_id), date, *_ACCOUNT))
+
+    async def _answer(self, request: Request, admission: Admission, request_id: str, offload: Offload) -> Response:
+        for rule in admission.faults:
+            if rule.fault in BREAKS:
+                return Response(status=500, headers=(), pieces=(), before=(BREAKS[rule.fault],))
+            if rule.fault in ANSWERS:
+                return ANSWERS[rule.fault](rule.argument, self.clock.now(), request_id)
+        try:
+            response = await self._carry_out(request, admission, offload)
+        except ApiError as error:
+            response = error.response(request_id)
+        for rule in admission.faults:
+            if rule.fault in STREAMS:
+                response = STREAMS[rule.fault](response, rule.argument, request_id)
+        return response
+
+    async def _carry_out(self, request: Request, admission: Admission, offload: Offload) -> Response:
+        version = authorize(request, self.options.api_key)
+        to = admission.route
+        base = f"{request.origin}{to.prefix}/v1/messages/batches"
+        match to.endpoint:
+            case "create":
+                check_body(request)
+                return self._shown(await self._service.create(request.body, version, offload), base, admission)
+            case "retrieve":
+                return self._shown(self._service.find(to.batch_id), base, admission)
+            case "cancel":
+                return self._shown(await self._service.cancel(to.batch_id, offload), base, admission)
+            case "delete":
+                await self._service.delete(to.batch_id, offload)
+                return _json({"id": to.batch_id, "type": "message_batch_deleted"})
+            case "list":
+                return self._listed(request, base, admission)
+            case "results":
+                return self._results(self._service.find(to.batch_id), admission)
+        if to.status == 405:
+            raise ApiError(405, "invalid_request_error", "Method Not Allowed")
+        raise not_found("Not Found")
+
+    def _shown(self, batch: Batch, base: str, admission: Admission) -> Response:
+        return _json(self._view(batch, base, admission))
+
+    def _view(self, batch: Batch, base: str, admission: Admission) -> dict[str, Any]:
+        view = batch.view(self._service.now(), f"{base}/{batch.id}/results")
+        for rule in admission.faults:
+            if rule.fault in VIEWS and rule.means(batch.sequence, batch.id):
+                view = VIEWS[rule.fault](view, rule.argument)
+        return view
+
+    def _listed(self, request: Request, base: str, admission: Admission) -> Response:
+        found = self._service.register.page(request.query, {rule.fault: rule.argument for rule in admission.faults})
+        data = [self._view(batch, base, admission) for batch in found.batches]
+        first_id, last_id = (data[0]["id"], data[-1]["id"]) if data else (None, None)
+        page = {"data": data, "has_more": found.has_more, "first_id": first_id, "last_id": last_id}
+        for rule in admission.faults:
+            if rule.fault in PAGES:
+                page = PAGES[rule.fault](page, rule.argument)
+        return _json(page)
+
+    def _results(self, batch: Batch, admission: Admission) -> Response:
+        lines = self._service.results(batch)
+        rules = [(rule.fault, rule.argument) for rule in admission.faults if rule.fault in LINES]
+        chance = Random(f"{self.options.seed} {batch.id}")  # noqa: S311 (repeatable on purpose)
+        pieces = spoiled(lines, batch.total, rules, chance) if rules else lines
+        return Response(status=200, headers=(("content-type", "application/x-jsonl"),), pieces=pieces)
+
+    def _request_id(self) -> str:
+        self._requests += 1
+        draw = self._draws.draw(f"request {self._requests} {self._service.now()}")
+        return f"req_011C{token(draw)[:20]}"
+
+
+def _json(content: dict[str, Any]) -> Response:
+    return Response.whole(200, msgspec.json.encode(content), JSON)

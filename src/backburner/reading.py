@@ -1,0 +1,116 @@
+"""What one pass over a provider batch's results has brought so far."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+import attrs
+
+from backburner.commands import ResultPage, ResultRow
+from backburner.model import ProviderBatch, Term
+from backburner.result_lines import MISSING, UNKNOWN, UNREADABLE, Unreadable, decode, own_result
+from backburner.states import ItemStatus
+from backburner.wire import wire_index
+
+PAGE_ROWS = 1_000
+PAGE_BYTES = 1024 * 1024
+
+
+@attrs.define(kw_only=True, eq=False)
+class Reading:
+    """Takes lines, gives pages of new results, and knows in the end what is still owed. Memory: a byte an item."""
+
+    batch: ProviderBatch
+    term: Term
+    _seen: bytearray = attrs.field(init=False)
+    _rows: list[ResultRow] = attrs.field(factory=list, init=False)
+    _size: int = attrs.field(default=0, init=False)
+    #: Lines that were no result of this batch, by what was wrong with them.
+    odd: Counter[str] = attrs.field(factory=Counter, init=False)
+    matched: int = attrs.field(default=0, init=False)  # lines that carry the batch's nonce
+    _unknown: set[int] = attrs.field(factory=set, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._seen = bytearray(self.batch.item_count)
+
+    def known(self, indices: Iterable[int]) -> None:
+        """These items have their result already."""
+        for index in indices:
+            self._seen[index - self.batch.first_index] = 1
+
+    def take(self, line: bytes) -> None:
+        """Read one line. One that is no good is counted and left for the verdict."""
+        try:
+            found = decode(line)
+        except Unreadable:
+            self.odd["unreadable"] += 1
+            return
+        index = wire_index(self.batch.nonce, found.custom_id)
+        if index is None or not self.batch.first_index <= index <= self.batch.last_index:
+            self.odd["foreign"] += 1
+            return
+        self.matched += 1
+        if found.status is None:
+            self.odd["unknown"] += 1
+            self._unknown.add(index)
+            return
+        if self._seen[index - self.batch.first_index]:
+            self.odd["repeated"] += 1  # the first one counts
+            return
+        self._add(ResultRow(index=index, status=found.status, result=found.result, usage=found.usage))
+
+    def _add(self, row: ResultRow) -> None:
+        self._seen[row.index - self.batch.first_index] = 1
+        self._rows.append(row)
+        self._size += len(row.result)
+
+    @property
+    def page_is_full(self) -> bool:
+        return len(self._rows) >= PAGE_ROWS or self._size >= PAGE_BYTES
+
+    def page(self) -> ResultPage | None:
+        """The results gathered since the last page; None when there are none."""
+        if not self._rows:
+            return None
+        page = ResultPage(
+            term=self.term,
+            batch_key=self.batch.key,
+            job_key=self.batch.job_key,
+            round=self.batch.round,
+            rows=tuple(self._rows),
+            byte_size=self._size,
+        )
+        self._rows.clear()
+        self._size = 0
+        return page
+
+    @property
+    def is_complete(self) -> bool:
+        return all(self._seen)
+
+    @property
+    def is_somebody_elses(self) -> bool:
+        """Whether there were results and none of them was ours: the batch was adopted by mistake."""
+        return self.matched == 0 and self.odd["foreign"] > 0 and not any(self._seen)
+
+    def missing(self) -> int:
+        """How many items have no result."""
+        return self._seen.count(0)
+
+    def substitutes(self) -> Iterator[ResultPage]:
+        """Results of our own for the items that have none: after this the batch is complete."""
+        for offset, seen in enumerate(self._seen):
+            if not seen:
+                index = self.batch.first_index + offset
+                result = own_result(ItemStatus.ERRORED, self._code(index))
+                self._add(ResultRow(index=index, status=ItemStatus.ERRORED, result=result, usage=None))
+            if self.page_is_full and (page := self.page()):
+                yield page
+        if (page := self.page()) is not None:
+            yield page
+
+    def _code(self, index: int) -> str:
+        if index in self._unknown:
+            return UNKNOWN
+        return UNREADABLE if self.odd["unreadable"] else MISSING

@@ -1,0 +1,105 @@
+"""What a line of a provider's results says, without touching its bytes."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from backburner.model import Usage
+from backburner.states import OUTCOMES, ItemStatus
+
+MISSING = "result_missing"
+UNREADABLE = "result_unreadable"
+UNKNOWN = "result_unknown"
+
+_MESSAGES = {
+    MISSING: "The provider's results do not contain this item.",
+    UNREADABLE: "The provider's result for this item cannot be read.",
+    UNKNOWN: "The provider's result for this item is of an unknown type.",
+    "provider_rejected": "The provider refused the batch that held this item.",
+    "abandoned": "The provider batch that held this item was abandoned by an operator.",
+}
+
+
+#: A count of tokens; what no counter could hold makes the line unreadable instead of poisoning a transaction.
+Tokens = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+
+
+class _Usage(msgspec.Struct):
+    input_tokens: Tokens = 0
+    output_tokens: Tokens = 0
+    cache_creation_input_tokens: Tokens | None = 0
+    cache_read_input_tokens: Tokens | None = 0
+
+
+class _Message(msgspec.Struct):
+    usage: _Usage | None = None
+
+
+class _Result(msgspec.Struct):
+    type: str
+    message: _Message | None = None
+
+
+class _Line(msgspec.Struct):
+    custom_id: str
+    result: msgspec.Raw
+
+
+_line_decoder = msgspec.json.Decoder(_Line)
+_result_decoder = msgspec.json.Decoder(_Result)
+_OUTCOMES = {outcome.value: outcome for outcome in OUTCOMES}
+
+
+class Unreadable(ValueError):
+    """A line that is not JSON, not UTF-8 or not a result."""
+
+
+class ResultLine(msgspec.Struct, frozen=True):
+    """One result: whose, how it ended (None: a type that is not known), and its bytes."""
+
+    custom_id: str
+    status: ItemStatus | None
+    usage: Usage | None
+    result: str  # the `result` member, verbatim
+
+
+def decode(line: bytes) -> ResultLine:
+    """Read one line. Raises Unreadable."""
+    try:
+        outer = _line_decoder.decode(line)
+        raw = bytes(outer.result)
+        inner = _result_decoder.decode(raw)
+        text = raw.decode()
+    except ValueError as error:  # msgspec's errors and UnicodeDecodeError are ValueErrors
+        raise Unreadable(str(error)) from error
+    if "\x00" in text:  # not JSON, but the decoder skips over it, and PostgreSQL refuses it
+        raise Unreadable("a raw NUL byte")
+    return ResultLine(outer.custom_id, _OUTCOMES.get(inner.type), _usage(inner.message), text)
+
+
+def own_result(status: ItemStatus, code: str | None = None) -> str:
+    """A result line of our own, for an item that the provider gave none for."""
+    if status is not ItemStatus.ERRORED:
+        return f'{{"type":"{status.value}"}}'
+    error = {"type": "api_error", "code": code, "message": _MESSAGES[code or MISSING]}
+    envelope = {"type": "error", "error": error, "request_id": None}
+    return msgspec.json.encode({"type": "errored", "error": envelope}).decode()
+
+
+def usage_of(result: str) -> Usage | None:
+    """The usage that a stored result carries, if any."""
+    return _usage(_result_decoder.decode(result).message)
+
+
+def _usage(message: _Message | None) -> Usage | None:
+    if message is None or message.usage is None:
+        return None
+    usage = message.usage
+    return Usage(
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        cache_creation_input_tokens=usage.cache_creation_input_tokens or 0,
+        cache_read_input_tokens=usage.cache_read_input_tokens or 0,
+    )

@@ -1,0 +1,159 @@
+"""A group of the bulk writer's commands becomes one transaction here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, TypeVar
+
+import attrs
+import sqlalchemy as sa
+
+from backburner.commands import (
+    BatchEnded,
+    BatchIngested,
+    Command,
+    DeliveryAttempted,
+    LeaderCommand,
+    NotOurs,
+    Polled,
+    ReadFailed,
+    ResultPage,
+)
+from backburner.ids import Ids
+from backburner.model import Term
+from backburner.states import BatchStatus
+from backburner.storage import batches, results
+from backburner.storage.deliveries import record_attempts
+from backburner.storage.fence import fence
+from backburner.storage.notifications import announce_jobs
+from backburner.storage.settle import mark_ended, mark_ingested
+from backburner.storage.tables import provider_batches
+
+C = TypeVar("C")
+
+
+@attrs.frozen(kw_only=True)
+class Applied:
+    """What a group of commands changed."""
+
+    jobs: tuple[str, ...] = ()  # public ids of the jobs whose state, counts or provider batches changed
+    stored_results: int = 0
+    callbacks_due: bool = False
+
+
+def apply_leader_commands(
+    tx: sa.Connection, term: Term, commands: Sequence[LeaderCommand], *, now: datetime, ids: Ids
+) -> Applied:
+    """Apply commands of one term. Raises LeadershipLost, and changes nothing, when it is over.
+
+    They are applied kind by kind. That keeps the order of each sender: a poller sends what it polled before the end
+    it saw, that before the results, and those before the verdict on the whole.
+    """
+    fence(tx, term)
+    _record_polls(tx, _only(commands, Polled))
+    ended = _only(commands, BatchEnded)
+    for command in ended:
+        mark_ended(tx, command.batch_key, _seen(command), command.at)
+    pages = _only(commands, ResultPage)
+    stored = results.store_pages(tx, pages, now=now) if pages else 0
+    _record_failed_reads(tx, _only(commands, ReadFailed))
+    for wrong in _only(commands, NotOurs):
+        batches.rule_out(tx, wrong.batch_key, [wrong.provider_batch_id], look_at=wrong.at)
+    touched = {page.job_key for page in pages}
+    touched |= _jobs_of(tx, [command.batch_key for command in ended])
+    finished = _ingest(tx, _only(commands, BatchIngested), ids)
+    changed = results.job_ids_of(tx, touched | finished.keys())
+    announce_jobs(tx, changed)
+    return Applied(jobs=tuple(changed), stored_results=stored, callbacks_due=any(finished.values()))
+
+
+def apply_deliveries(tx: sa.Connection, commands: Sequence[DeliveryAttempted]) -> Applied:
+    """Record attempts of webhooks."""
+    changed = record_attempts(tx, commands)
+    announce_jobs(tx, changed)
+    return Applied(jobs=tuple(changed))
+
+
+def _only(commands: Sequence[Command], kind: type[C]) -> list[C]:
+    return [command for command in commands if isinstance(command, kind)]
+
+
+def _seen(command: BatchEnded) -> dict[str, Any]:
+    return {
+        "provider_status": command.provider_status,
+        "latest_polling_response": command.response.decode(),
+        "last_polled_at": command.at,
+        "next_poll_at": command.next_poll_at,
+        "poll_failures": 0,
+        "error": None,
+    }
+
+
+_POLLED = (
+    sa.update(provider_batches)
+    .where(provider_batches.c.id == sa.bindparam("key"), provider_batches.c.status == BatchStatus.SUBMITTED)
+    .values(
+        provider_status=sa.func.coalesce(sa.bindparam("status_seen"), provider_batches.c.provider_status),
+        latest_polling_response=sa.func.coalesce(
+            sa.bindparam("response", type_=sa.Text), provider_batches.c.latest_polling_response
+        ),
+        last_polled_at=sa.bindparam("at"),
+        next_poll_at=sa.bindparam("due"),
+        poll_failures=sa.bindparam("failures"),
+        error=sa.bindparam("problem"),
+        cancel_sent_at=sa.func.coalesce(sa.bindparam("cancelled"), provider_batches.c.cancel_sent_at),
+    )
+)
+
+
+def _record_polls(tx: sa.Connection, commands: Sequence[Polled]) -> None:
+    if commands:
+        tx.execute(
+            _POLLED,
+            [
+                {
+                    "key": polled.batch_key,
+                    "status_seen": polled.provider_status,
+                    "response": None if polled.response is None else polled.response.decode(),
+                    "at": polled.polled_at,
+                    "due": polled.next_poll_at,
+                    "failures": polled.failures,
+                    "problem": polled.error,
+                    "cancelled": polled.cancel_sent_at,
+                }
+                for polled in commands
+            ],
+        )
+
+
+def _record_failed_reads(tx: sa.Connection, commands: Sequence[ReadFailed]) -> None:
+    for command in commands:
+        tx.execute(
+            sa.update(provider_batches)
+            .where(provider_batches.c.id == command.batch_key, provider_batches.c.status == BatchStatus.ENDED)
+            .values(
+                reads=command.reads,
+                poll_failures=command.failures,
+                next_poll_at=command.next_poll_at,
+                error=command.error,
+            )
+        )
+
+
+def _jobs_of(tx: sa.Connection, batch_keys: Sequence[int]) -> set[int]:
+    if not batch_keys:
+        return set()
+    found = sa.select(provider_batches.c.job_id).where(provider_batches.c.id.in_(batch_keys))
+    return set(tx.execute(found).scalars())
+
+
+def _ingest(tx: sa.Connection, commands: Sequence[BatchIngested], ids: Ids) -> dict[int, bool]:
+    """Jobs that a finished batch belongs to → whether that made a webhook due."""
+    touched: dict[int, bool] = {}
+    for command in commands:
+        job_key = mark_ingested(tx, command.batch_key, command.at)
+        if job_key is not None:
+            job = batches.settled(tx, job_key, now=command.at, ids=ids)
+            touched[job_key] = touched.get(job_key, False) or (job is not None and job.callback_url is not None)
+    return touched

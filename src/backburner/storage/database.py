@@ -1,0 +1,177 @@
+"""The one place that opens a transaction, leaves the Trio thread or sees a database error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from random import Random
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
+
+import attrs
+import sqlalchemy as sa
+import trio
+
+from backburner.errors import BackburnerError, Invalid, StorageUnavailable
+from backburner.storage import postgresql, sqlite
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+RETRIES = 5  # of a transaction that the database asks to run again
+RETRY_WAIT = 0.02  # seconds; doubles, with full jitter
+
+
+class Offload(Protocol):
+    """Runs blocking work for a task."""
+
+    async def __call__(self, work: Callable[[], T], /) -> T: ...
+
+
+async def inline(work: Callable[[], T], /) -> T:
+    """On the Trio thread: for virtual clocks, which would jump over a thread at work."""
+    await trio.lowlevel.checkpoint()
+    return work()
+
+
+@attrs.frozen
+class Threads:
+    """In worker threads of its own, so that other blocking work cannot starve the database's."""
+
+    limiter: trio.CapacityLimiter
+
+    async def __call__(self, work: Callable[[], T], /) -> T:
+        # Never abandoned: a cancelled task waits, so that no transaction is half seen.
+        return await trio.to_thread.run_sync(work, limiter=self.limiter)
+
+
+@attrs.frozen(kw_only=True)
+class PoolSettings:
+    """The PostgreSQL connection pool. Times in seconds."""
+
+    size: int = 25
+    overflow: int = 10
+    timeout: float = 30.0
+    recycle: float = 1800.0
+
+
+@attrs.frozen(kw_only=True)
+class Database:
+    """A database and how its blocking calls are run.
+
+    Raises StorageUnavailable when the database is away, busy or full; other database errors are bugs and pass.
+    """
+
+    url: sa.URL
+    writing: sa.Engine
+    reading: sa.Engine
+    offload_write: Offload
+    offload_read: Offload
+    #: On SQLite every writer passes this gate, first come, first served. On PostgreSQL there is none.
+    gate: trio.Lock | None
+    random: Random
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self.url.get_backend_name() == "sqlite"
+
+    async def write(self, work: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call work(tx, …) and commit; any exception rolls back. Cancellation waits for the transaction's end."""
+        wait = RETRY_WAIT
+        for _ in range(RETRIES - 1):
+            try:
+                return await self._write_once(work, *args, **kwargs)
+            except RunAgain:
+                await trio.sleep(self.random.uniform(0, wait))
+                wait *= 2
+        try:
+            return await self._write_once(work, *args, **kwargs)
+        except RunAgain as error:
+            raise StorageUnavailable(str(error)) from error
+
+    async def read(self, work: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call work(tx, …) in one snapshot that changes nothing."""
+
+        def transaction() -> T:
+            with translated(), self.reading.connect() as tx:
+                return work(tx, *args, **kwargs)
+
+        if self.reading is not self.writing or self.gate is None:
+            return await self.offload_read(transaction)
+        async with self.gate:  # one connection in all: an in-memory database
+            return await self.offload_read(transaction)
+
+    async def _write_once(
+        self, work: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        def transaction() -> T:
+            with translated(), self.writing.begin() as tx:
+                return work(tx, *args, **kwargs)
+
+        if self.gate is None:
+            return await self.offload_write(transaction)
+        async with self.gate:
+            return await self.offload_write(transaction)
+
+    def close(self) -> None:
+        """Close every connection. On SQLite the last one folds the WAL into the file."""
+        self.reading.dispose()
+        self.writing.dispose()
+
+
+class RunAgain(BackburnerError):
+    """The database asks to run the transaction again; nothing of it was committed."""
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Foreign errors become the domain's here and nowhere else."""
+    try:
+        yield
+    except sa.exc.DBAPIError as error:
+        raise _domain_error(error) from error
+    except sa.exc.TimeoutError as error:
+        raise StorageUnavailable("Every database connection is in use.") from error
+
+
+def _domain_error(error: sa.exc.DBAPIError) -> Exception:
+    if isinstance(error.orig, sqlite.Error):
+        return sqlite.translate(error)
+    return RunAgain(str(error.orig)) if postgresql.is_retryable(error) else postgresql.translate(error)
+
+
+def parse_url(text: str) -> sa.URL:
+    """A database URL; raises Invalid for what is neither SQLite nor PostgreSQL."""
+    try:
+        url = sa.make_url(text)
+    except sa.exc.ArgumentError:
+        raise Invalid(
+            "not a database URL: use sqlite:///FILE or postgresql://USER@HOST/NAME", param="database_url"
+        ) from None
+    if url.get_backend_name() not in {"sqlite", "postgresql"}:
+        raise Invalid("only sqlite:/// and postgresql:// databases are supported", param="database_url")
+    return url
+
+
+def open_database(url: str, *, random: Random, pool: PoolSettings | None = None, in_threads: bool = True) -> Database:
+    """Make the engines; nothing is connected yet. With `in_threads=False` every call runs on the Trio thread."""
+    parsed = parse_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        writing, reading = sqlite.engines(parsed)
+        gate = trio.Lock()
+        write_threads, read_threads = 1, sqlite.READERS
+    else:
+        pool = pool or PoolSettings()
+        writing, reading = postgresql.engines(
+            parsed, size=pool.size, overflow=pool.overflow, timeout=pool.timeout, recycle=pool.recycle
+        )
+        gate = None
+        write_threads = read_threads = pool.size + pool.overflow
+    return Database(
+        url=parsed,
+        writing=writing,
+        reading=reading,
+        offload_write=Threads(trio.CapacityLimiter(write_threads)) if in_threads else inline,
+        offload_read=Threads(trio.CapacityLimiter(read_threads)) if in_threads else inline,
+        gate=gate,
+        random=random,
+    )

@@ -1,0 +1,197 @@
+"""Webhooks owed, claimed, attempted: the outbox."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.sql.dml import ReturningUpdate
+
+from backburner.commands import DeliveryAttempted
+from backburner.errors import NotFound
+from backburner.model import Attempt, Delivery, DueDelivery
+from backburner.states import DeliveryStatus
+from backburner.storage.accounts import signing_secrets
+from backburner.storage.bulk import insert_many
+from backburner.storage.notifications import announce_work
+from backburner.storage.tables import attempts, deliveries, jobs
+
+PER_RECEIVER = 4  # deliveries of one receiver in one claim, so that a backlog of one does not hide the others
+
+
+def claim_deliveries(
+    tx: sa.Connection,
+    *,
+    now: datetime,
+    lease_until: datetime,
+    limit: int,
+    busy_receivers: Collection[str] = (),
+    busy_organizations: Collection[int] = (),
+) -> list[DueDelivery]:
+    """Claim up to `limit` due deliveries until `lease_until`; what is not recorded by then is due again."""
+    chosen = _choose(tx, now, limit, busy_receivers, busy_organizations)
+    locked = (
+        sa.select(deliveries)
+        .where(deliveries.c.id.in_(chosen), *_due(now))
+        .order_by(deliveries.c.next_attempt_at, deliveries.c.id)
+        .with_for_update(skip_locked=True)
+    )
+    rows = list(tx.execute(locked))
+    claimed = [row.id for row in rows]
+    tx.execute(sa.update(deliveries).where(deliveries.c.id.in_(claimed)).values(next_attempt_at=lease_until))
+    secrets = {key: signing_secrets(tx, key, now=now) for key in {row.organization_id for row in rows}}
+    return [_due_delivery(row, secrets[row.organization_id]) for row in rows]
+
+
+def _due(now: datetime) -> tuple[sa.ColumnElement[bool], ...]:
+    return (deliveries.c.status == DeliveryStatus.PENDING, deliveries.c.next_attempt_at <= now)
+
+
+def _choose(
+    tx: sa.Connection, now: datetime, limit: int, receivers: Collection[str], organizations: Collection[int]
+) -> list[int]:
+    rank = sa.func.row_number().over(
+        partition_by=deliveries.c.receiver, order_by=(deliveries.c.next_attempt_at, deliveries.c.id)
+    )
+    due = (
+        sa.select(deliveries.c.id, deliveries.c.next_attempt_at, rank.label("rank"))
+        .where(
+            *_due(now),
+            deliveries.c.receiver.not_in(sorted(receivers)),
+            deliveries.c.organization_id.not_in(sorted(organizations)),
+        )
+        .subquery()
+    )
+    fair = sa.select(due.c.id).where(due.c.rank <= PER_RECEIVER).order_by(due.c.rank, due.c.next_attempt_at, due.c.id)
+    return list(tx.execute(fair.limit(limit)).scalars())
+
+
+def _due_delivery(row: Any, secrets: tuple[str, ...]) -> DueDelivery:
+    return DueDelivery(
+        key=row.id,
+        id=row.public_id,
+        organization_key=row.organization_id,
+        url=row.url,
+        receiver=row.receiver,
+        body=row.body.encode(),
+        number=row.number + 1,
+        scheduled=row.scheduled + (0 if row.by_hand else 1),
+        secrets=secrets,
+    )
+
+
+def next_delivery_at(
+    tx: sa.Connection, *, busy_receivers: Collection[str] = (), busy_organizations: Collection[int] = ()
+) -> datetime | None:
+    """When the next delivery is due that could be made now."""
+    earliest = sa.select(sa.func.min(deliveries.c.next_attempt_at)).where(
+        deliveries.c.status == DeliveryStatus.PENDING,
+        deliveries.c.receiver.not_in(sorted(busy_receivers)),
+        deliveries.c.organization_id.not_in(sorted(busy_organizations)),
+    )
+    return tx.execute(earliest).scalar()
+
+
+def record_attempts(tx: sa.Connection, made: Sequence[DeliveryAttempted]) -> list[str]:
+    """Record attempts; one that another instance has recorded meanwhile is dropped. Returns the jobs' ids."""
+    changed: list[str] = []
+    for attempt in made:
+        row = tx.execute(_advance(attempt)).first()
+        if row is not None:
+            job = tx.execute(_show(attempt, row.job_id)).scalar()
+            changed += [] if job is None else [job]
+    columns = ("delivery_id", "number", "status_code", "error", "duration_ms")
+    rows = [(a.key, a.number, a.status_code, a.error, a.duration_ms) for a in made]
+    times = [a.at for a in made]
+    at = attempts.c.at.type.bind_processor(tx.dialect)
+    stamped = [(*row, at(time) if at else time) for row, time in zip(rows, times, strict=True)]
+    insert_many(tx, attempts, (*columns, "at"), stamped)
+    return changed
+
+
+def _advance(attempt: DeliveryAttempted) -> ReturningUpdate[Any]:
+    return (
+        sa.update(deliveries)
+        .where(
+            deliveries.c.id == attempt.key,
+            deliveries.c.number == attempt.number - 1,
+            deliveries.c.status == DeliveryStatus.PENDING,
+        )
+        .values(
+            number=attempt.number,
+            scheduled=deliveries.c.scheduled + sa.case((deliveries.c.by_hand, 0), else_=1),
+            by_hand=False,
+            status=attempt.status,
+            next_attempt_at=attempt.next_attempt_at,
+        )
+        .returning(deliveries.c.job_id)
+    )
+
+
+def _show(attempt: DeliveryAttempted, job_key: int) -> ReturningUpdate[Any]:
+    return (
+        sa.update(jobs)
+        .where(jobs.c.id == job_key)
+        .values(
+            callback_sent_at=attempt.at,
+            callback_status_code=attempt.status_code,
+            callback_error=attempt.error,
+            version=jobs.c.version + 1,
+        )
+        .returning(jobs.c.public_id)
+    )
+
+
+def deliveries_of(tx: sa.Connection, job_key: int) -> list[Delivery]:
+    """A job's deliveries with all their attempts, oldest first."""
+    rows = list(tx.execute(sa.select(deliveries).where(deliveries.c.job_id == job_key).order_by(deliveries.c.id)))
+    made: dict[int, list[Attempt]] = defaultdict(list)
+    logged = sa.select(attempts).where(attempts.c.delivery_id.in_([row.id for row in rows]))
+    for row in tx.execute(logged.order_by(attempts.c.delivery_id, attempts.c.number)):
+        made[row.delivery_id].append(
+            Attempt(
+                number=row.number,
+                at=row.at,
+                status_code=row.status_code,
+                error=row.error,
+                duration_ms=row.duration_ms,
+            )
+        )
+    return [_delivery(tx, row, tuple(made[row.id])) for row in rows]
+
+
+def _delivery(tx: sa.Connection, row: Any, made: tuple[Attempt, ...]) -> Delivery:
+    job_id = tx.execute(sa.select(jobs.c.public_id).where(jobs.c.id == row.job_id)).scalar_one()
+    return Delivery(
+        id=row.public_id,
+        job_id=job_id,
+        type=row.type,
+        url=row.url,
+        status=row.status,
+        created_at=row.created_at,
+        next_attempt_at=row.next_attempt_at if row.status is DeliveryStatus.PENDING else None,
+        attempts=made,
+    )
+
+
+def redeliver(tx: sa.Connection, job_key: int, public_id: str, *, now: datetime) -> Delivery:
+    """Have a delivery made again, now, whatever came of it before. Raises NotFound."""
+    updated = tx.execute(
+        sa.update(deliveries)
+        .where(deliveries.c.job_id == job_key, deliveries.c.public_id == public_id)
+        .values(status=DeliveryStatus.PENDING, by_hand=True, next_attempt_at=now)
+    )
+    if updated.rowcount == 0:
+        raise NotFound("delivery", public_id)
+    announce_work(tx)
+    return next(delivery for delivery in deliveries_of(tx, job_key) if delivery.id == public_id)
+
+
+def pending_deliveries(tx: sa.Connection) -> int:
+    """How many deliveries are still owed."""
+    return tx.execute(
+        sa.select(sa.func.count()).select_from(deliveries).where(deliveries.c.status == DeliveryStatus.PENDING)
+    ).scalar_one()

@@ -1,0 +1,57 @@
+"""Facts about the server as a whole, for every instance to see: providers, polling, the last cycle."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import attrs
+import sqlalchemy as sa
+
+from backburner.storage.tables import providers, server_facts
+
+POLLING = "polling"
+LAST_CYCLE = "last_cycle"
+
+
+@attrs.frozen(kw_only=True)
+class ProviderState:
+    """Whether submissions go to a provider, and if not, why."""
+
+    name: str
+    state: str  # active; waiting: for a rate limit or a fault to pass; paused: a person has to act
+    reason: str | None
+    retry_at: datetime | None
+
+
+def set_provider(tx: sa.Connection, new: ProviderState, *, now: datetime) -> None:
+    """Remember the state of a provider."""
+    values = {"state": new.state, "reason": new.reason, "retry_at": new.retry_at, "changed_at": now}
+    updated = tx.execute(sa.update(providers).where(providers.c.name == new.name).values(**values))
+    if updated.rowcount == 0:
+        tx.execute(sa.insert(providers).values(name=new.name, **values))
+
+
+def provider_states(tx: sa.Connection) -> list[ProviderState]:
+    """Every provider that was used, by name."""
+    return [
+        ProviderState(name=row.name, state=row.state, reason=row.reason, retry_at=row.retry_at)
+        for row in tx.execute(sa.select(providers).order_by(providers.c.name))
+    ]
+
+
+def set_fact(tx: sa.Connection, name: str, value: Any, *, now: datetime) -> None:
+    """Remember a fact."""
+    updated = tx.execute(sa.update(server_facts).where(server_facts.c.name == name).values(value=value, updated_at=now))
+    if updated.rowcount == 0:
+        tx.execute(sa.insert(server_facts).values(name=name, value=value, updated_at=now))
+
+
+def get_fact(tx: sa.Connection, name: str) -> Any:
+    """A remembered fact, or None."""
+    return tx.execute(sa.select(server_facts.c.value).where(server_facts.c.name == name)).scalar()
+
+
+def is_polling(tx: sa.Connection) -> bool:
+    """Whether polling has not been paused by hand."""
+    return get_fact(tx, POLLING) is not False

@@ -1,0 +1,183 @@
+"""Items of a job and their results, as they are shown: in the order of the input."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+import msgspec
+import sqlalchemy as sa
+
+from backburner.model import Item, Job, ProviderBatch, SharedItem
+from backburner.result_lines import own_result, usage_of
+from backburner.states import BATCH_FINAL, ItemStatus
+from backburner.storage.batches import batches_of_job
+from backburner.storage.tables import items, jobs, provider_batches, results
+
+#: What has become of an item: its own result, else what its closed provider batch says, else nothing yet.
+_CLOSED = (
+    sa.select(provider_batches.c.fill)
+    .where(
+        provider_batches.c.job_id == items.c.job_id,
+        provider_batches.c.first_idx <= items.c.idx,
+        provider_batches.c.last_idx >= items.c.idx,
+        provider_batches.c.fill.is_not(None),
+    )
+    .limit(1)
+    .scalar_subquery()
+)
+_STATUS = sa.func.coalesce(results.c.status, _CLOSED, ItemStatus.PROCESSING.value)
+_SOURCE = items.outerjoin(results, sa.and_(results.c.job_id == items.c.job_id, results.c.idx == items.c.idx))
+
+
+def list_items(
+    tx: sa.Connection,
+    job: Job,
+    *,
+    statuses: Sequence[ItemStatus],
+    custom_id: str | None,
+    limit: int,
+    after: int | None,
+    before: int | None,
+    ascending: bool,
+) -> tuple[list[Item], bool]:
+    """Up to `limit` items by position, and whether there are more in the direction of travel.
+
+    `after` and `before` are positions; `after` means further along in the chosen order. No statuses: any.
+    """
+    forward = ascending == (before is None)
+    query = sa.select(items, results.c.line, results.c.round).select_from(_SOURCE).where(items.c.job_id == job.key)
+    if after is not None:
+        query = query.where(items.c.idx > after if ascending else items.c.idx < after)
+    if before is not None:
+        query = query.where(items.c.idx < before if ascending else items.c.idx > before)
+    if custom_id is not None:
+        query = query.where(items.c.custom_id == custom_id)
+    if statuses:
+        query = query.where(_STATUS.in_([status.value for status in statuses]))
+    query = query.order_by(items.c.idx if forward else items.c.idx.desc()).limit(limit + 1)
+    rows = tx.execute(query).all()
+    ranges = _Ranges.of(tx, job)
+    page = [_item(row, ranges) for row in rows[:limit]]
+    return (page if before is None else page[::-1]), len(rows) > limit
+
+
+@attrs.frozen
+class _Ranges:
+    """Which provider batch an item belongs to."""
+
+    batches: list[ProviderBatch]
+    firsts: list[int]
+
+    @classmethod
+    def of(cls, tx: sa.Connection, job: Job) -> _Ranges:
+        found = batches_of_job(tx, job.key)
+        return cls(found, [batch.first_index for batch in found])
+
+    def batch_of(self, index: int) -> ProviderBatch:
+        return self.batches[bisect_right(self.firsts, index) - 1]
+
+
+def _item(row: Any, ranges: _Ranges) -> Item:
+    batch = ranges.batch_of(row.idx)
+    result = row.line if row.line is not None else _fill(batch)
+    decoded = None if result is None else msgspec.json.decode(result, type=_Shown)
+    return Item(
+        index=row.idx,
+        custom_id=row.custom_id,
+        agent_id=row.agent_id,
+        status=ItemStatus.PROCESSING if decoded is None else ItemStatus(decoded.type),
+        round=row.round or batch.round,
+        provider_batch_id=batch.id,
+        usage=None if result is None else usage_of(result),
+        error=None if decoded is None or decoded.error is None else _tolerant(decoded.error),
+    )
+
+
+class _Shown(msgspec.Struct):
+    type: str
+    error: msgspec.Raw | None = None
+
+
+def _tolerant(raw: msgspec.Raw) -> Any:
+    # The provider's text may hold lone surrogates, which are kept verbatim and can be shown only replaced.
+    try:
+        return msgspec.json.decode(raw)
+    except msgspec.DecodeError:
+        return {"type": "error", "error": {"type": "api_error", "message": "The error's text cannot be decoded."}}
+
+
+def _fill(batch: ProviderBatch) -> str | None:
+    """The result of our own that an item of a closed batch has."""
+    if batch.status not in BATCH_FINAL or batch.fill is None:
+        return None
+    code = batch.error.get("code") if isinstance(batch.error, dict) else None
+    return own_result(batch.fill, code)
+
+
+def results_page(
+    tx: sa.Connection, job: Job, *, statuses: Sequence[ItemStatus], after: int, limit: int
+) -> tuple[bytes, int | None]:
+    """Results as NDJSON, from the item behind position `after` on: up to `limit` items' worth of lines.
+
+    Returns the bytes (of the items that have a result, in order), and the position to go on after; None at the end.
+    """
+    query = (
+        sa.select(items.c.idx, items.c.custom_id, results.c.line)
+        .select_from(_SOURCE)
+        .where(items.c.job_id == job.key, items.c.idx > after)
+    )
+    if statuses:
+        query = query.where(_STATUS.in_([status.value for status in statuses]))
+    rows = tx.execute(query.order_by(items.c.idx).limit(limit)).all()
+    if not rows:
+        return b"", None
+    filled = {} if all(row[2] is not None for row in rows) else _fills(tx, job, rows)
+    lines = [
+        f'{{"custom_id":"{custom_id}","result":{line or filled[index]}}}\n'
+        for index, custom_id, line in rows
+        if line is not None or filled.get(index) is not None
+    ]
+    return "".join(lines).encode(), (rows[-1][0] if len(rows) == limit else None)
+
+
+def _fills(tx: sa.Connection, job: Job, rows: Sequence[Any]) -> dict[int, str | None]:
+    ranges = _Ranges.of(tx, job)
+    return {row[0]: _fill(ranges.batch_of(row[0])) for row in rows if row[2] is None}
+
+
+def requests_of(tx: sa.Connection, job_key: int) -> int:
+    """The key of the job whose requests a batch job's items point into: its own, or that of the job it retries."""
+    return tx.execute(sa.select(jobs.c.requests_of).where(jobs.c.id == job_key)).scalar_one()
+
+
+def retryable(
+    tx: sa.Connection,
+    job_key: int,
+    *,
+    statuses: Sequence[ItemStatus],
+    custom_ids: Sequence[str] | None,
+    after: int,
+    limit: int,
+) -> list[tuple[int, SharedItem]]:
+    """Up to `limit` items behind position `after` that a retry takes: (position, item)."""
+    query = (
+        sa.select(items.c.idx, items.c.custom_id, items.c.request_idx, items.c.size, items.c.agent_id)
+        .select_from(_SOURCE)
+        .where(items.c.job_id == job_key, items.c.idx > after)
+    )
+    if custom_ids is None:
+        query = query.where(_STATUS.in_([status.value for status in statuses]))
+    else:
+        query = query.where(items.c.custom_id.in_(list(custom_ids)))
+    rows = tx.execute(query.order_by(items.c.idx).limit(limit))
+    return [(row.idx, SharedItem(row.custom_id, row.request_idx, row.size, row.agent_id)) for row in rows]
+
+
+def unknown_custom_ids(tx: sa.Connection, job_key: int, custom_ids: Sequence[str]) -> list[str]:
+    """Those that the job does not have, in the given order."""
+    found = sa.select(items.c.custom_id).where(items.c.job_id == job_key, items.c.custom_id.in_(list(custom_ids)))
+    known = set(tx.execute(found).scalars())
+    return [custom_id for custom_id in custom_ids if custom_id not in known]

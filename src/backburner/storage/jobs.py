@@ -1,0 +1,201 @@
+"""What is asked of jobs, one function each."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import datetime
+
+import attrs
+import sqlalchemy as sa
+
+from backburner.completion import CANCELLED_BY_USER, DEADLINE_EXCEEDED, STOPPED_AS
+from backburner.errors import Conflict, NotFound
+from backburner.ids import Ids
+from backburner.model import Job
+from backburner.states import ACTIVE, TERMINAL, BatchStatus, ItemStatus, JobStatus, JobType
+from backburner.storage.notifications import announce_jobs, announce_work
+from backburner.storage.rows import job_of, select_jobs
+from backburner.storage.settle import close_batch, finish_job, open_batches, settle_job
+from backburner.storage.tables import jobs, loose_keys, organizations, provider_batches, users
+
+
+@attrs.frozen(kw_only=True)
+class JobFilter:
+    """Which jobs a list shows; None means any."""
+
+    statuses: Collection[JobStatus] | None = None
+    job_type: JobType | None = None
+    agent_id: str | None = None
+    organization_id: str | None = None
+    user_id: str | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+
+    def conditions(self) -> list[sa.ColumnElement[bool]]:
+        return [
+            condition
+            for value, condition in (
+                (self.statuses, jobs.c.status.in_(list(self.statuses or ()))),
+                (self.job_type, jobs.c.job_type == self.job_type),
+                (self.agent_id, jobs.c.agent_id == self.agent_id),
+                (self.organization_id, organizations.c.public_id == self.organization_id),
+                (self.user_id, users.c.public_id == self.user_id),
+                (self.created_after, jobs.c.created_at > self.created_after),
+                (self.created_before, jobs.c.created_at < self.created_before),
+            )
+            if value is not None
+        ]
+
+
+def get_job(tx: sa.Connection, organization_key: int | None, public_id: str) -> Job:
+    """One job; None as organization means any. Raises NotFound, also for another organization's job."""
+    row = tx.execute(select_jobs().where(jobs.c.public_id == public_id, *_owner(organization_key))).first()
+    if row is None:
+        raise NotFound("job", public_id)
+    return job_of(row)
+
+
+def _owner(organization_key: int | None) -> list[sa.ColumnElement[bool]]:
+    return [] if organization_key is None else [jobs.c.organization_id == organization_key]
+
+
+def list_jobs(
+    tx: sa.Connection,
+    organization_key: int | None,
+    chosen: JobFilter,
+    *,
+    limit: int,
+    after: str | None,
+    before: str | None,
+    ascending: bool,
+) -> tuple[list[Job], bool]:
+    """Up to `limit` jobs by creation, and whether there are more in the direction of travel.
+
+    `after` and `before` are ids of jobs, which need not exist any more: ids sort by time of creation. `after` means
+    further along in the chosen order.
+    """
+    forward = ascending == (before is None)
+    query = select_jobs().where(*_owner(organization_key), *chosen.conditions())
+    if after is not None:
+        query = query.where(jobs.c.public_id > after if ascending else jobs.c.public_id < after)
+    if before is not None:
+        query = query.where(jobs.c.public_id < before if ascending else jobs.c.public_id > before)
+    query = query.order_by(jobs.c.public_id if forward else jobs.c.public_id.desc()).limit(limit + 1)
+    found = [job_of(row) for row in tx.execute(query)]
+    page = found[:limit]
+    return (page if before is None else page[::-1]), len(found) > limit
+
+
+def cancel_job(
+    tx: sa.Connection, organization_key: int | None, public_id: str, *, now: datetime, ids: Ids
+) -> tuple[Job, bool]:
+    """Cancel a job, and say whether that is already done; otherwise the provider has to confirm.
+
+    Raises NotFound, and Conflict for a job that ended otherwise.
+    """
+    job = _locked(tx, organization_key, public_id)
+    if job.status is JobStatus.CANCELLED:
+        return job, True
+    if job.status.is_terminal:
+        raise Conflict("job_terminal", f"The job is already {job.status}.")
+    tx.execute(
+        sa.update(jobs)
+        .where(jobs.c.id == job.key, jobs.c.cancel_requested_at.is_(None))
+        .values(cancel_requested_at=now)
+    )
+    stop_job(tx, job.key, CANCELLED_BY_USER, now=now, ids=ids)
+    after = get_job(tx, organization_key, public_id)
+    return after, after.status.is_terminal
+
+
+def stop_job(tx: sa.Connection, job_key: int, reason: str, *, now: datetime, ids: Ids) -> Job | None:
+    """End a job as soon as what is in flight has come home; at once if nothing is. Returns it if it ended here."""
+    tx.execute(
+        sa.update(jobs)
+        .where(jobs.c.id == job_key, jobs.c.status.in_(list(ACTIVE)))
+        .values(stopping=reason, updated_at=now, version=jobs.c.version + 1)
+    )
+    row = tx.execute(sa.select(jobs.c.public_id, jobs.c.items_total).where(jobs.c.id == job_key)).one()
+    announce_jobs(tx, [row.public_id])
+    if row.items_total is None:
+        return finish_job(tx, job_key, STOPPED_AS[reason], reason, now=now, ids=ids)
+    fill = ItemStatus.CANCELED if reason == CANCELLED_BY_USER else ItemStatus.EXPIRED
+    for batch_key in _planned_batches(tx, job_key):
+        close_batch(tx, batch_key, fill=fill, code=None, now=now, allowed={BatchStatus.PLANNED})
+    if open_batches(tx, job_key) == 0:
+        return settle_job(tx, job_key, now=now, ids=ids)
+    _poll_now(tx, job_key, now)
+    return None
+
+
+def _planned_batches(tx: sa.Connection, job_key: int) -> list[int]:
+    planned = sa.select(provider_batches.c.id).where(
+        provider_batches.c.job_id == job_key, provider_batches.c.status == BatchStatus.PLANNED
+    )
+    return list(tx.execute(planned.order_by(provider_batches.c.id)).scalars())
+
+
+def _poll_now(tx: sa.Connection, job_key: int, now: datetime) -> None:
+    tx.execute(
+        sa.update(provider_batches)
+        .where(provider_batches.c.job_id == job_key, provider_batches.c.status == BatchStatus.SUBMITTED)
+        .values(next_poll_at=now)
+    )
+    announce_work(tx)
+
+
+def _locked(tx: sa.Connection, organization_key: int | None, public_id: str) -> Job:
+    tx.execute(sa.select(jobs.c.id).where(jobs.c.public_id == public_id, *_owner(organization_key)).with_for_update())
+    return get_job(tx, organization_key, public_id)
+
+
+def delete_job(tx: sa.Connection, organization_key: int, public_id: str, *, now: datetime) -> Job:
+    """Delete a terminal job; its items, results and requests follow. Returns what it was.
+
+    Requests that a retry shares stay for it, and a pending delivery is still made. Raises NotFound and Conflict.
+    """
+    job = _locked(tx, organization_key, public_id)
+    if not job.status.is_terminal:
+        raise Conflict("job_not_terminal", f"The job is {job.status}; cancel it first.")
+    tx.execute(sa.delete(provider_batches).where(provider_batches.c.job_id == job.key))
+    tx.execute(sa.delete(jobs).where(jobs.c.id == job.key))
+    tx.execute(sa.insert(loose_keys).values(id=job.key, touched_at=now.replace(year=2000)))
+    announce_jobs(tx, [job.id])
+    return job
+
+
+def past_deadline(tx: sa.Connection, *, now: datetime, limit: int) -> list[int]:
+    """Keys of active jobs whose deadline has passed and that are not being ended yet."""
+    due = sa.select(jobs.c.id).where(
+        jobs.c.status.in_(list(ACTIVE)), jobs.c.deadline_at <= now, jobs.c.stopping.is_(None)
+    )
+    return list(tx.execute(due.order_by(jobs.c.deadline_at, jobs.c.id).limit(limit)).scalars())
+
+
+def expire_jobs(tx: sa.Connection, *, now: datetime, limit: int, ids: Ids) -> list[str]:
+    """End the jobs whose deadline has passed. Returns the ids of those that ended at once."""
+    ended = [stop_job(tx, key, DEADLINE_EXCEEDED, now=now, ids=ids) for key in past_deadline(tx, now=now, limit=limit)]
+    return [job.id for job in ended if job is not None]
+
+
+def next_deadline(tx: sa.Connection) -> datetime | None:
+    """The earliest deadline of an active job that is not being ended yet."""
+    earliest = sa.select(sa.func.min(jobs.c.deadline_at)).where(
+        jobs.c.status.in_(list(ACTIVE)), jobs.c.stopping.is_(None)
+    )
+    return tx.execute(earliest).scalar()
+
+
+def job_counts(tx: sa.Connection) -> Mapping[str, int]:
+    """How many active jobs there are of each status."""
+    counted = sa.select(jobs.c.status, sa.func.count()).where(jobs.c.status.not_in(list(TERMINAL)))
+    return {str(status): number for status, number in tx.execute(counted.group_by(jobs.c.status))}
+
+
+def set_running(tx: sa.Connection, job_key: int, *, now: datetime) -> None:
+    """A batch job runs as soon as its first provider batch is at the provider."""
+    tx.execute(
+        sa.update(jobs)
+        .where(jobs.c.id == job_key, jobs.c.status == JobStatus.PENDING)
+        .values(status=JobStatus.RUNNING, started_at=now, updated_at=now, version=jobs.c.version + 1)
+    )

@@ -1,0 +1,115 @@
+"""Bringing a database's schema to what this program expects, and refusing what it cannot."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from backburner.errors import StorageUnavailable, StorageUnusable
+from backburner.storage import postgresql, sqlite
+from backburner.storage.migrations import HEAD
+
+LOCK_KEY = zlib.crc32(b"backburner migrations")  # not the leader's
+LOCK_TRIES = 300  # tenths of a second
+SCRIPTS = Path(__file__).parent / "migrations"
+
+
+class Schema(StrEnum):
+    """How a database's schema relates to this program's."""
+
+    EMPTY = "empty"
+    OLD = "old"
+    CURRENT = "current"
+    NEWER = "newer"
+
+
+def revision_of(tx: sa.Connection) -> str | None:
+    """The revision that a database says it has; None when it has no tables of ours."""
+    if not sa.inspect(tx).has_table("alembic_version"):
+        return None
+    return tx.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+
+
+def schema_of(tx: sa.Connection) -> Schema:
+    """Revisions are numbers that grow, so an unknown larger one is a newer program's."""
+    revision = revision_of(tx)
+    if revision is None:
+        return Schema.EMPTY
+    if revision == HEAD:
+        return Schema.CURRENT
+    return Schema.NEWER if revision > HEAD else Schema.OLD
+
+
+def prepare(engine: sa.Engine, *, may_upgrade: bool, now: datetime, sleep: Callable[[float], None]) -> list[str]:
+    """Make the schema current, and return what was done, for people. Blocking.
+
+    SQLite upgrades by itself, after a backup beside the file. PostgreSQL is upgraded by itself only when it is empty;
+    an old schema needs `may_upgrade`. Raises StorageUnusable for a newer or an old schema, StorageUnavailable when
+    another instance keeps migrating.
+    """
+    with engine.connect() as tx:
+        found = schema_of(tx)
+        revision = revision_of(tx)
+    if found is Schema.CURRENT:
+        return []
+    if found is Schema.NEWER:
+        raise StorageUnusable(
+            f"The database's schema ({revision}) is newer than this program ({HEAD}). Install the newer backburner."
+        )
+    if engine.dialect.name == "sqlite":
+        return _upgrade_sqlite(engine, found, revision, now)
+    if found is Schema.OLD and not may_upgrade:
+        raise StorageUnusable(
+            f"The database's schema ({revision}) is older than this program ({HEAD}). "
+            "Run `backburner db upgrade`, or start with --migrate."
+        )
+    with _migration_lock(engine, sleep):
+        return _upgrade(engine)
+
+
+def _upgrade_sqlite(engine: sa.Engine, found: Schema, revision: str | None, now: datetime) -> list[str]:
+    done: list[str] = []
+    path = engine.url.database
+    if found is Schema.OLD and path and path != ":memory:":
+        copy = Path(f"{path}.backup-{revision}-{now:%Y%m%dT%H%M%SZ}")
+        sqlite.back_up(Path(path), copy)
+        done.append(f"backed up to {copy}")
+    return done + _upgrade(engine)
+
+
+def _upgrade(engine: sa.Engine) -> list[str]:
+    # Alembic takes a while to import, and a database is seldom migrated.
+    from alembic import command  # noqa: PLC0415
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", str(SCRIPTS))
+    with engine.begin() as tx:
+        before = revision_of(tx)
+        if before == HEAD:
+            return []  # another instance was faster
+        config.attributes["connection"] = tx
+        command.upgrade(config, "head")
+    return [f"migrated from {before or 'nothing'} to {HEAD}"]
+
+
+@contextmanager
+def _migration_lock(engine: sa.Engine, sleep: Callable[[float], None]) -> Iterator[None]:
+    """Polled, because a session that blocks on an advisory lock holds a snapshot that others then wait for."""
+    lock_engine = sa.create_engine(
+        postgresql.normalized(engine.url), poolclass=sa.NullPool, isolation_level="AUTOCOMMIT"
+    )
+    with lock_engine.connect() as session:
+        for _ in range(LOCK_TRIES):
+            if session.execute(sa.text("SELECT pg_try_advisory_lock(:key)"), {"key": LOCK_KEY}).scalar():
+                break
+            sleep(0.1)
+        else:
+            raise StorageUnavailable("Another instance is migrating the database; try again when it is done.")
+        yield  # closing the session gives the lock back

@@ -1,0 +1,31 @@
+"""Telling the other instances on one PostgreSQL what has changed; a no-op on SQLite, which has one instance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+CHANNEL = "backburner"
+WORK = "work"  # something to submit, poll or deliver
+JOB = "job:"  # followed by a job's public id
+MOST = 200  # jobs named in one transaction; beyond that `ALL` is said, since each notification costs a round trip
+ALL = "jobs"
+
+
+def announce_work(tx: sa.Connection) -> None:
+    """Ring the bells of every instance when this transaction commits."""
+    _notify(tx, [WORK])
+
+
+def announce_jobs(tx: sa.Connection, public_ids: Sequence[str]) -> None:
+    """Wake whoever waits for these jobs when this transaction commits."""
+    if not public_ids:
+        return
+    _notify(tx, [ALL] if len(public_ids) > MOST else [JOB + public_id for public_id in public_ids])
+
+
+def _notify(tx: sa.Connection, payloads: Sequence[str]) -> None:
+    if tx.dialect.name == "postgresql":
+        notify = sa.text("SELECT pg_notify(:channel, payload) FROM unnest(CAST(:payloads AS text[])) AS payload")
+        tx.execute(notify, {"channel": CHANNEL, "payloads": list(payloads)})

@@ -1,0 +1,160 @@
+"""How provider batches become final and jobs come to their end; shared by every verb that can cause it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from backburner.completion import PROVIDER_REJECTED, outcome
+from backburner.egress import receiver_of
+from backburner.ids import Ids
+from backburner.model import Job
+from backburner.states import BATCH_FINAL, BatchStatus, DeliveryStatus, ItemStatus, JobStatus, sources
+from backburner.storage.rows import counts_of, job_of, select_jobs
+from backburner.storage.tables import deliveries, jobs, provider_batches
+from backburner.webhook_payload import event_type, webhook_body
+
+
+def close_batch(
+    tx: sa.Connection,
+    batch_key: int,
+    *,
+    fill: ItemStatus,
+    code: str | None,
+    now: datetime,
+    allowed: Iterable[BatchStatus],
+) -> int | None:
+    """End a provider batch without the provider: its items that have no result end as `fill`.
+
+    `code` says why an errored one errored. Returns the job's key, or None when the batch's status was not in `allowed`.
+    """
+    row = tx.execute(sa.select(provider_batches).where(provider_batches.c.id == batch_key).with_for_update()).first()
+    if row is None or row.status not in allowed:
+        return None
+    tx.execute(
+        sa.update(provider_batches)
+        .where(provider_batches.c.id == batch_key)
+        .values(
+            status=BatchStatus.CLOSED,
+            fill=fill,
+            next_poll_at=None,
+            ended_at=row.ended_at or now,
+            error={"code": code} if code else row.error,
+        )
+    )
+    steps = {fill.value: counts_of(row, row.item_count).processing, "batches_final": 1}
+    if row.status is not BatchStatus.ENDED:
+        steps["batches_ended"] = 1
+    _count_batch(tx, row.job_id, steps, now)
+    return int(row.job_id)
+
+
+def mark_ended(tx: sa.Connection, batch_key: int, values: dict[str, Any], now: datetime) -> None:
+    """The provider is done with a batch. Does nothing when that is known already."""
+    job_key = tx.execute(
+        sa.update(provider_batches)
+        .where(provider_batches.c.id == batch_key, provider_batches.c.status == BatchStatus.SUBMITTED)
+        .values(status=BatchStatus.ENDED, ended_at=now, **values)
+        .returning(provider_batches.c.job_id)
+    ).scalar()
+    if job_key is not None:
+        _count_batch(tx, job_key, {"batches_ended": 1}, now)
+
+
+def mark_ingested(tx: sa.Connection, batch_key: int, now: datetime) -> int | None:
+    """Every item of a batch has its result. Returns the job's key, or None when that is known already."""
+    job_key = tx.execute(
+        sa.update(provider_batches)
+        .where(provider_batches.c.id == batch_key, provider_batches.c.status == BatchStatus.ENDED)
+        .values(status=BatchStatus.INGESTED, ingested_at=now, next_poll_at=None, error=None)
+        .returning(provider_batches.c.job_id)
+    ).scalar()
+    if job_key is not None:
+        _count_batch(tx, job_key, {"batches_final": 1}, now)
+    return job_key
+
+
+def _count_batch(tx: sa.Connection, job_key: int, steps: dict[str, int], now: datetime) -> None:
+    tx.execute(
+        sa.update(jobs)
+        .where(jobs.c.id == job_key)
+        .values(
+            **{name: jobs.c[name] + step for name, step in steps.items()}, updated_at=now, version=jobs.c.version + 1
+        )
+    )
+
+
+def settle_job(tx: sa.Connection, job_key: int, *, now: datetime, ids: Ids) -> Job | None:
+    """End a batch job whose provider batches are all final. Returns it if this call ended it."""
+    row = tx.execute(sa.select(jobs).where(jobs.c.id == job_key)).one()
+    if row.status.is_terminal or row.batches_final < row.batches_total:
+        return None
+    status, reason = outcome(
+        counts_of(row, row.items_total), stopping=row.stopping, rejected=_was_rejected(tx, job_key)
+    )
+    return finish_job(tx, job_key, status, reason, now=now, ids=ids)
+
+
+def _was_rejected(tx: sa.Connection, job_key: int) -> bool:
+    rows = tx.execute(
+        sa.select(provider_batches.c.error).where(
+            provider_batches.c.job_id == job_key,
+            provider_batches.c.status == BatchStatus.CLOSED,
+            provider_batches.c.fill == ItemStatus.ERRORED,
+        )
+    )
+    return any(error and error.get("code") == PROVIDER_REJECTED for (error,) in rows)
+
+
+def finish_job(
+    tx: sa.Connection, job_key: int, status: JobStatus, reason: str | None, *, now: datetime, ids: Ids, **values: Any
+) -> Job | None:
+    """Enter a terminal status and, in the same transaction, owe the webhook. None when the state table forbids it."""
+    ended = tx.execute(
+        sa.update(jobs)
+        .where(jobs.c.id == job_key, jobs.c.status.in_(list(sources(status))))
+        .values(
+            status=status, stop_reason=reason, completed_at=now, updated_at=now, version=jobs.c.version + 1, **values
+        )
+        .returning(jobs.c.organization_id)
+    ).first()
+    if ended is None:
+        return None
+    job = job_of(tx.execute(select_jobs().where(jobs.c.id == job_key)).one())
+    if job.total_duration_ns is None:
+        nanoseconds = int((now - job.created_at).total_seconds() * 1e9)
+        tx.execute(sa.update(jobs).where(jobs.c.id == job_key).values(total_duration_ns=max(0, nanoseconds)))
+    if job.callback_url is not None:
+        _owe_delivery(tx, job, ended.organization_id, now=now, ids=ids)
+    return job
+
+
+def _owe_delivery(tx: sa.Connection, job: Job, organization_key: int, *, now: datetime, ids: Ids) -> None:
+    assert job.callback_url is not None  # noqa: S101  # the caller asked
+    tx.execute(
+        sa.insert(deliveries).values(
+            public_id=ids.new("delivery"),
+            job_id=job.key,
+            organization_id=organization_key,
+            type=event_type(job),
+            url=job.callback_url,
+            receiver=receiver_of(job.callback_url),
+            body=webhook_body(job, now).decode(),
+            status=DeliveryStatus.PENDING,
+            by_hand=False,
+            next_attempt_at=now,
+            created_at=now,
+        )
+    )
+
+
+def open_batches(tx: sa.Connection, job_key: int) -> int:
+    """How many of a job's provider batches are not final."""
+    return tx.execute(
+        sa.select(sa.func.count())
+        .select_from(provider_batches)
+        .where(provider_batches.c.job_id == job_key, provider_batches.c.status.not_in(list(BATCH_FINAL)))
+    ).scalar_one()

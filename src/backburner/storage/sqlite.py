@@ -1,0 +1,110 @@
+"""What is particular to SQLite: how it is opened, and what its errors mean."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.pool import StaticPool
+
+from backburner.errors import StorageUnavailable, StorageUnusable, WriteRefused
+
+Error = sqlite3.Error
+
+READERS = 4  # connections; more only queue for the interpreter
+OLDEST = (3, 38, 0)  # RETURNING, STRICT-free upserts and partial indexes as they are used here
+CHECK_AT_START = 64 * 1024 * 1024  # bytes; a larger file is checked by `db check`, not at every start
+
+#: In WAL mode NORMAL may lose the last commits when the power fails, and what was answered with 2xx must not be lost.
+_PRAGMAS = (
+    "PRAGMA journal_mode=WAL",
+    "PRAGMA synchronous=FULL",
+    "PRAGMA busy_timeout=5000",
+    "PRAGMA foreign_keys=ON",
+    "PRAGMA trusted_schema=OFF",
+    "PRAGMA wal_autocheckpoint=1000",
+    "PRAGMA journal_size_limit=67108864",
+    "PRAGMA temp_store=MEMORY",
+)
+
+
+def engines(url: sa.URL) -> tuple[sa.Engine, sa.Engine]:
+    """One engine that writes, with a single connection, and one that only reads.
+
+    A single connection writes and checkpoints because SQLite before 3.51.3 can lose commits when two of them
+    reset the WAL at the same moment (sqlite.org/wal.html#walresetbug).
+    """
+    if sqlite3.sqlite_version_info < OLDEST:
+        raise StorageUnusable(f"SQLite {sqlite3.sqlite_version} is too old; 3.38 or newer is needed.")
+    if not url.database or url.database == ":memory:":
+        engine = _engine(url, "BEGIN IMMEDIATE", poolclass=StaticPool)
+        return engine, engine
+    writing = _engine(url, "BEGIN IMMEDIATE", pool_size=1, max_overflow=0)
+    reading = _engine(url, "BEGIN", pool_size=READERS, max_overflow=0, read_only=True)
+    return writing, reading
+
+
+def _engine(url: sa.URL, begin: str, *, read_only: bool = False, **pool: Any) -> sa.Engine:
+    engine = sa.create_engine(url, connect_args={"check_same_thread": False}, **pool)
+
+    @sa.event.listens_for(engine, "connect")
+    def prepare(connection: sqlite3.Connection, _record: object) -> None:
+        # The driver begins lazily and as a reader; a reader that turns writer after another write fails at once,
+        # whatever the busy timeout. So transactions begin here, and those that write begin as writers.
+        connection.isolation_level = None
+        for pragma in _PRAGMAS:
+            connection.execute(pragma)
+        if read_only:
+            connection.execute("PRAGMA query_only=ON")
+
+    @sa.event.listens_for(engine, "begin")
+    def begin_transaction(connection: sa.Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine
+
+
+def check_file(engine: sa.Engine) -> None:
+    """Raise StorageUnusable when a small database is damaged; a large one is left to `db check`."""
+    with engine.connect() as tx:
+        size = (
+            tx.exec_driver_sql("PRAGMA page_count").scalar_one() * tx.exec_driver_sql("PRAGMA page_size").scalar_one()
+        )
+        if size > CHECK_AT_START:
+            return
+        verdict = tx.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
+    if verdict != "ok":
+        raise StorageUnusable(f"The database is damaged ({verdict}); restore a backup.")
+
+
+def back_up(source: Path, destination: Path) -> None:
+    """Copy a live database through SQLite's own API; the copy appears whole or not at all."""
+    partial = destination.with_name(destination.name + ".partial")
+    partial.unlink(missing_ok=True)
+    with sqlite3.connect(source) as live, sqlite3.connect(partial) as copy:
+        live.backup(copy)
+    live.close()
+    copy.close()
+    partial.replace(destination)
+
+
+def insert_many(tx: sa.Connection, table: sa.Table, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> int:
+    """Insert the rows that are not there yet; return how many were."""
+    marks = ", ".join("?" * len(columns))
+    statement = f"INSERT OR IGNORE INTO {table.name} ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608  # own names
+    return tx.exec_driver_sql(statement, [tuple(row) for row in rows]).rowcount
+
+
+def translate(error: sa.exc.DBAPIError) -> Exception:
+    """The domain's error for a database error, or the error itself where it is a bug."""
+    text = str(error.orig)
+    if "malformed" in text or "not a database" in text:
+        return StorageUnusable(f"The database is damaged: {text}. Restore a backup.")
+    if isinstance(error.orig, sqlite3.OperationalError):
+        return StorageUnavailable(f"SQLite: {text}")
+    if isinstance(error.orig, sqlite3.IntegrityError | sqlite3.DataError):
+        return WriteRefused(f"SQLite: {text}")
+    return error

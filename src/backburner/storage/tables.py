@@ -1,0 +1,326 @@
+"""The schema. Integer keys join; public ids are what the outside sees."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from backburner.states import BatchStatus, DeliveryStatus, ItemStatus, JobStatus, JobType
+from backburner.storage.columns import JsonText, Key, Name, UtcDateTime
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def _key() -> sa.Column[int]:
+    return sa.Column("id", Key, primary_key=True, autoincrement=True)
+
+
+def _public_id() -> sa.Column[str]:
+    return sa.Column("public_id", sa.Text, nullable=False, unique=True)
+
+
+def _time(name: str, *, nullable: bool = True) -> sa.Column[Any]:
+    return sa.Column(name, UtcDateTime, nullable=nullable)
+
+
+def _count(name: str) -> sa.Column[int]:
+    return sa.Column(name, sa.BigInteger, nullable=False, server_default="0")
+
+
+def _outcome_counts() -> list[sa.Column[int]]:
+    return [_count(outcome) for outcome in ("succeeded", "errored", "canceled", "expired")]
+
+
+organizations = sa.Table(
+    "organizations",
+    metadata,
+    _key(),
+    _public_id(),
+    sa.Column("name", sa.Text, nullable=False),
+    _time("created_at", nullable=False),
+    sqlite_autoincrement=True,
+)
+
+users = sa.Table(
+    "users",
+    metadata,
+    _key(),
+    _public_id(),
+    sa.Column("organization_id", Key, sa.ForeignKey("organizations.id"), nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    _time("created_at", nullable=False),
+    sqlite_autoincrement=True,
+)
+
+api_keys = sa.Table(
+    "api_keys",
+    metadata,
+    _key(),
+    _public_id(),
+    sa.Column("user_id", Key, sa.ForeignKey("users.id"), nullable=False, index=True),
+    sa.Column("prefix", sa.Text, nullable=False),
+    # SHA-256 of the whole key, hexadecimal. A key has 256 random bits, so a slow hash would add nothing.
+    sa.Column("secret_hash", sa.Text, nullable=False, unique=True),
+    sa.Column("scopes", JsonText, nullable=False),
+    sa.Column("name", sa.Text),
+    _time("created_at", nullable=False),
+    _time("expires_at"),
+    _time("revoked_at"),
+    sqlite_autoincrement=True,
+)
+
+webhook_secrets = sa.Table(
+    "webhook_secrets",
+    metadata,
+    _key(),
+    sa.Column("organization_id", Key, sa.ForeignKey("organizations.id"), nullable=False, index=True),
+    sa.Column("secret", sa.Text, nullable=False),
+    _time("created_at", nullable=False),
+    _time("retires_at"),  # signs until then; null: the current one
+    sqlite_autoincrement=True,
+)
+
+# Keys whose items, requests and results belong to no job: an upload under way, one that broke off, a deleted job.
+# Every job's key is drawn here, before its items are staged. What has not been touched for a while is swept.
+loose_keys = sa.Table(
+    "loose_keys",
+    metadata,
+    _key(),
+    _time("touched_at", nullable=False),
+    sqlite_autoincrement=True,
+)
+
+jobs = sa.Table(
+    "jobs",
+    metadata,
+    sa.Column("id", Key, primary_key=True, autoincrement=False),
+    _public_id(),
+    sa.Column("organization_id", Key, sa.ForeignKey("organizations.id"), nullable=False),
+    sa.Column("user_id", Key, sa.ForeignKey("users.id"), nullable=False),
+    sa.Column("job_type", Name(JobType), nullable=False),
+    sa.Column("status", Name(JobStatus), nullable=False),
+    sa.Column("stop_reason", sa.Text),
+    sa.Column("stopping", sa.Text),
+    sa.Column("background", sa.Boolean, nullable=False),
+    sa.Column("agent_id", sa.Text),
+    sa.Column("handler", sa.Text),
+    sa.Column("priority", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("retry_of", sa.Text),
+    sa.Column("requests_of", Key),  # the job whose requests the items point into: its own, or a retried one's
+    sa.Column("provider", sa.Text),
+    sa.Column("provider_options", JsonText),
+    sa.Column("metadata", JsonText, nullable=False),
+    sa.Column("request_config", JsonText, nullable=False),
+    sa.Column("input", JsonText),
+    sa.Column("result", JsonText),
+    sa.Column("error", JsonText),
+    sa.Column("callback_url", sa.Text),
+    _time("callback_sent_at"),
+    sa.Column("callback_status_code", sa.Integer),
+    sa.Column("callback_error", sa.Text),
+    sa.Column("ttft_ns", sa.BigInteger),
+    sa.Column("total_duration_ns", sa.BigInteger),
+    _time("created_at", nullable=False),
+    _time("updated_at", nullable=False),
+    _time("started_at"),
+    _time("completed_at"),
+    _time("cancel_requested_at"),
+    _time("deadline_at"),
+    sa.Column("items_total", sa.BigInteger),  # null: not a batch
+    *_outcome_counts(),
+    _count("input_tokens"),
+    _count("output_tokens"),
+    _count("cache_creation_input_tokens"),
+    _count("cache_read_input_tokens"),
+    _count("batches_total"),
+    _count("batches_ended"),
+    _count("batches_final"),
+    sa.Column("version", sa.BigInteger, nullable=False, server_default="1"),
+    sa.Index(None, "organization_id", "public_id"),
+    sa.Index(None, "organization_id", "status", "public_id"),
+    sa.Index(None, "status", "deadline_at"),
+    sa.Index(None, "requests_of"),
+)
+
+items = sa.Table(
+    "items",
+    metadata,
+    sa.Column("job_id", Key, primary_key=True, autoincrement=False),
+    sa.Column("idx", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("custom_id", sa.Text, nullable=False),
+    sa.Column("request_idx", sa.Integer, nullable=False),
+    sa.Column("size", sa.Integer, nullable=False),  # bytes of the request's params
+    sa.Column("agent_id", sa.Text),
+    sa.Index("uq_items_job_id_custom_id", "job_id", "custom_id", unique=True),
+    sqlite_with_rowid=False,
+)
+
+# Wide rows, written once. A retry's items point here too.
+requests = sa.Table(
+    "requests",
+    metadata,
+    sa.Column("job_id", Key, primary_key=True, autoincrement=False),
+    sa.Column("idx", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("params", sa.Text, nullable=False),  # verbatim
+)
+
+provider_batches = sa.Table(
+    "provider_batches",
+    metadata,
+    _key(),
+    _public_id(),
+    sa.Column("job_id", Key, sa.ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("organization_id", Key, nullable=False),
+    sa.Column("provider", sa.Text, nullable=False),
+    sa.Column("round", sa.Integer, nullable=False),
+    sa.Column("status", Name(BatchStatus), nullable=False),
+    sa.Column("first_idx", sa.Integer, nullable=False),
+    sa.Column("last_idx", sa.Integer, nullable=False),
+    sa.Column("item_count", sa.Integer, nullable=False),
+    sa.Column("byte_size", sa.BigInteger, nullable=False),
+    sa.Column("nonce", sa.Text, nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("epoch", sa.BigInteger),  # the term whose submitter made the last attempt
+    sa.Column("provider_batch_id", sa.Text),
+    sa.Column("provider_status", sa.Text),
+    *_outcome_counts(),
+    sa.Column("fill", Name(ItemStatus)),
+    sa.Column("poll_failures", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("reads", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("not_ours", JsonText),  # provider batches that turned out to be somebody else's
+    _time("cancel_sent_at"),
+    _time("created_at", nullable=False),
+    _time("intent_at"),
+    _time("submitted_at"),
+    _time("last_polled_at"),
+    _time("next_poll_at"),
+    _time("ended_at"),
+    _time("ingested_at"),
+    sa.Column("error", JsonText),
+    sa.Column("create_response", sa.Text),
+    sa.Column("latest_polling_response", sa.Text),
+    sa.Index(None, "status", "next_poll_at"),
+    sa.Index(None, "job_id", "first_idx"),
+    sa.Index("uq_provider_batches_provider_batch_id", "provider", "provider_batch_id", unique=True),
+    sqlite_autoincrement=True,  # so that a late write for a deleted one never meets another
+)
+
+# Append-only: one row per step, the provider's bytes as they came.
+results = sa.Table(
+    "results",
+    metadata,
+    sa.Column("job_id", Key, primary_key=True, autoincrement=False),
+    sa.Column("idx", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("round", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("batch_id", Key, nullable=False),
+    sa.Column("status", Name(ItemStatus), nullable=False),
+    sa.Column("line", sa.Text, nullable=False),  # the `result` member of the provider's line, verbatim
+    # Most results succeed; the others are what people look for.
+    sa.Index(
+        "ix_results_failed",
+        "job_id",
+        "status",
+        "idx",
+        sqlite_where=sa.text("status <> 'succeeded'"),
+        postgresql_where=sa.text("status <> 'succeeded'"),
+    ),
+)
+
+deliveries = sa.Table(
+    "deliveries",
+    metadata,
+    _key(),
+    _public_id(),
+    # No foreign key: a delivery outlives its job.
+    sa.Column("job_id", Key, nullable=False, index=True),
+    sa.Column("organization_id", Key, nullable=False),
+    sa.Column("type", sa.Text, nullable=False),
+    sa.Column("url", sa.Text, nullable=False),
+    sa.Column("receiver", sa.Text, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+    sa.Column("status", Name(DeliveryStatus), nullable=False),
+    sa.Column("number", sa.Integer, nullable=False, server_default="0"),  # attempts made
+    sa.Column("scheduled", sa.Integer, nullable=False, server_default="0"),  # of them, those of the current schedule
+    sa.Column("by_hand", sa.Boolean, nullable=False),  # the next attempt is a redelivery, outside the schedule
+    _time("next_attempt_at"),  # of a claimed delivery: when its lease ends
+    _time("created_at", nullable=False),
+    sa.Index(None, "status", "next_attempt_at"),
+    sqlite_autoincrement=True,
+)
+
+attempts = sa.Table(
+    "attempts",
+    metadata,
+    sa.Column(
+        "delivery_id",
+        Key,
+        sa.ForeignKey("deliveries.id", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    _time("at", nullable=False),
+    sa.Column("status_code", sa.Integer),
+    sa.Column("error", sa.Text),
+    sa.Column("duration_ms", sa.Integer, nullable=False),
+)
+
+providers = sa.Table(
+    "providers",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("state", sa.Text, nullable=False),  # active | waiting | paused
+    sa.Column("reason", sa.Text),
+    _time("retry_at"),
+    _time("changed_at", nullable=False),
+)
+
+# One row per fact about the server as a whole: `polling`, `last_cycle`.
+server_facts = sa.Table(
+    "server_facts",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("value", JsonText, nullable=False),
+    _time("updated_at", nullable=False),
+)
+
+# Written only when a term begins: this row is the fence.
+leader_epoch = sa.Table(
+    "leader_epoch",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("epoch", sa.BigInteger, nullable=False),
+    sa.Column("term_id", sa.Text, nullable=False),
+    sa.Column("instance_id", sa.Text, nullable=False),
+    sa.Column("backend_pid", sa.Integer),
+    _time("acquired_at", nullable=False),
+)
+
+# Apart from the fence: an update of the fenced row would wait behind every open fenced transaction.
+leader_heartbeat = sa.Table(
+    "leader_heartbeat",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("epoch", sa.BigInteger, nullable=False),
+    _time("renewed_at", nullable=False),
+)
+
+leader_history = sa.Table(
+    "leader_history",
+    metadata,
+    sa.Column("epoch", sa.BigInteger, nullable=False),
+    sa.Column("term_id", sa.Text, nullable=False),
+    sa.Column("instance_id", sa.Text, nullable=False),
+    _time("acquired_at", nullable=False),
+    _time("ended_at"),
+    sa.Column("reason", sa.Text),
+    sa.Index(None, "epoch"),
+)

@@ -1,0 +1,126 @@
+"""Which planned batch is submitted next, and what follows from a submission of unknown outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from random import Random
+
+import attrs
+
+from backburner.errors import ProviderError, ProviderPaused, ProviderUnavailable
+from backburner.polling import after_failure
+from backburner.providers.base import BatchView
+
+
+@attrs.frozen(kw_only=True)
+class Candidate:
+    """A planned provider batch that may be submitted now."""
+
+    key: int
+    organization_key: int
+    provider: str
+    item_count: int
+
+
+def choose(candidates: Sequence[Candidate], queued: Mapping[int, int], *, most_queued: int) -> Candidate | None:
+    """The batch to submit now: that of the organization with the fewest items at the provider.
+
+    None when it does not fit into `most_queued` items; it is then waited for, so that small batches do not starve a
+    large one. A batch that is larger than the whole queue goes when the queue is empty.
+    """
+    if not candidates:
+        return None
+    chosen = min(candidates, key=lambda candidate: (queued.get(candidate.organization_key, 0), candidate.key))
+    total = sum(queued.values())
+    return chosen if total == 0 or total + chosen.item_count <= most_queued else None
+
+
+# --- the account -------------------------------------------------------------------------------------------
+
+PROBE_FIRST = 60.0  # seconds until a paused account is tried again
+PROBE_CAP = 900.0
+ACTIVE, WAITING, PAUSED = "active", "waiting", "paused"
+
+
+@attrs.define(kw_only=True)
+class Account:
+    """Whether a provider account takes submissions now. All submissions to it share its waits: a circuit breaker."""
+
+    state: str = ACTIVE
+    reason: str | None = None
+    retry_at: datetime | None = None
+    failures: int = 0  # in a row
+
+    def is_open(self, now: datetime) -> bool:
+        """Whether a submission may be tried."""
+        return self.retry_at is None or now >= self.retry_at
+
+    def succeeded(self) -> bool:
+        """A submission went through. Returns whether that changes the state."""
+        changed = self.state != ACTIVE
+        self.state, self.reason, self.retry_at, self.failures = ACTIVE, None, None, 0
+        return changed
+
+    def failed(self, error: ProviderError, now: datetime, random: Random) -> datetime:
+        """A submission was turned away. Returns when the next one may be tried."""
+        self.failures += 1
+        self.reason = str(error)
+        if isinstance(error, ProviderPaused):
+            self.state = PAUSED
+            self.retry_at = now + timedelta(seconds=min(PROBE_CAP, PROBE_FIRST * 2 ** min(self.failures - 1, 10)))
+        else:
+            self.state = WAITING
+            wish = error.retry_after if isinstance(error, ProviderUnavailable) else None
+            self.retry_at = after_failure(self.failures, now, retry_after=wish, random=random)
+        return self.retry_at
+
+
+# --- unknown outcomes --------------------------------------------------------------------------------------
+
+MARGIN = 60.0  # seconds before the intent in which the provider's clock may have put the batch
+LOOKS = 4  # while nothing is found, that many in the settling time
+AMBIGUOUS = timedelta(hours=26)  # batches end within 24 hours, and their results then tell
+
+
+@attrs.frozen
+class Adopt:
+    """This is the batch that the submission made, as far as the listing can tell. Its results will show."""
+
+    view: BatchView
+
+
+@attrs.frozen
+class Resend:
+    """No batch was made."""
+
+
+@attrs.frozen
+class LookAgain:
+    """Not known yet."""
+
+    seconds: float
+
+
+@attrs.frozen
+class Quarantine:
+    """It will not be known without a person."""
+
+
+Verdict = Adopt | Resend | LookAgain | Quarantine
+
+
+def verdict(
+    candidates: Sequence[BatchView], *, looked_for: float, age: timedelta, settle: float, interval: float
+) -> Verdict:
+    """What to do about a submission, from the batches that it may have made.
+
+    `looked_for`: seconds since the first look that succeeded; `age`: since the submission was begun.
+    """
+    if len(candidates) == 1:
+        return Adopt(candidates[0])
+    if candidates:
+        return Quarantine() if age > AMBIGUOUS else LookAgain(interval)
+    if looked_for >= settle:
+        return Resend()
+    return LookAgain(min(settle / LOOKS, settle - looked_for))

@@ -1,0 +1,269 @@
+"""Who exists, who talks to whom, and who goes home first: every channel is opened here and every actor known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, closing
+from datetime import datetime, timedelta
+from functools import partial
+from random import Random
+from typing import Any, Protocol
+
+import attrs
+import trio
+
+from backburner.actors.callbacks import Callbacks, Sender
+from backburner.actors.ingest import Ingest
+from backburner.actors.leader import Leader
+from backburner.actors.listener import Feed, Listener
+from backburner.actors.loops import Bell
+from backburner.actors.poller import Poller
+from backburner.actors.submitter import Submitter
+from backburner.actors.sweeper import Sweeper
+from backburner.actors.ticker import Ticker
+from backburner.actors.writer import CHANNEL_SIZE, Write, Writer, Writes
+from backburner.changes import Changes
+from backburner.clock import Clock
+from backburner.ids import Ids
+from backburner.leadership import Leadership, Mandate
+from backburner.model import DueDelivery
+from backburner.providers.base import Provider
+from backburner.storage import deliveries, facts
+from backburner.storage.apply import Applied
+from backburner.storage.database import Database
+from backburner.storage.fence import fenced
+
+STREAMS = 4  # results of that many batches are read at once
+
+
+@attrs.frozen(kw_only=True)
+class Pace:
+    """The numbers by which the actors work. Times in seconds; the settings of the same names explain them."""
+
+    interval: float = 60.0
+    jitter: float = 10.0
+    page_size: int = 1000
+    poll_concurrency: int = 64
+    lookback: timedelta = timedelta(weeks=2)
+    lock_retry: float = 1.0
+    most_queued: int = 200_000
+    settle: float = 120.0
+    write_rows: int = 4000
+    write_bytes: int = 8 * 1024 * 1024
+    write_window: float = 0.02
+    callback_concurrency: int = 64
+    callback_timeout: float = 5.0
+    drain: float = 10.0  # for what is under way when the server is asked to stop
+    may_lead: bool = True
+
+
+class Front(Protocol):
+    """What lets work in. Reports what it is reached by, stops when `stop` is set and its last answer is given."""
+
+    async def __call__(self, stop: trio.Event, *, task_status: trio.TaskStatus[str]) -> None: ...
+
+
+@attrs.frozen
+class DeliveryQueue:
+    """What the callback actor asks of storage."""
+
+    database: Database
+
+    async def claim_deliveries(self, **chosen: Any) -> list[DueDelivery]:
+        return await self.database.write(deliveries.claim_deliveries, **chosen)
+
+    async def next_delivery_at(self, **chosen: Any) -> datetime | None:
+        return await self.database.read(deliveries.next_delivery_at, **chosen)
+
+
+@attrs.define(kw_only=True, eq=False)
+class System:
+    """One instance: its actors, wired."""
+
+    database: Database
+    provider_name: str
+    open_provider: Callable[[], AbstractAsyncContextManager[Provider]]  # for one term
+    leadership: Leadership
+    sender: Sender
+    clock: Clock
+    random: Random
+    ids: Ids
+    pace: Pace
+    feed: Feed | None = None  # on PostgreSQL, where there may be other instances
+    changes: Changes = attrs.field(factory=Changes)
+    leader: Leader = attrs.field(init=False)
+    writer: Writer = attrs.field(init=False)
+    callbacks: Callbacks = attrs.field(init=False)
+    ticker: Ticker | None = attrs.field(default=None, init=False)  # of the current term, if this instance leads
+    _writes: Writes = attrs.field(init=False)
+    _bells: dict[str, Bell] = attrs.field(init=False)
+    _stored: int = attrs.field(default=0, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._bells = {name: Bell() for name in ("submit", "poll", "deliver", "sweep")}
+        send, receive = trio.open_memory_channel[Write](CHANNEL_SIZE)
+        self._writes = Writes(send)
+        self.writer = self._make_writer(receive)
+        self.callbacks = self._make_callbacks()
+        self.leader = Leader(
+            leadership=self.leadership,
+            duties=self._duties,
+            clock=self.clock,
+            random=self.random,
+            retry_interval=self.pace.lock_retry,
+            drain_grace=self.pace.drain,
+        )
+
+    async def run(
+        self, front: Front, stop: trio.Event, *, task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Live until `stop` is set, then go home in order: the front door first, leadership last."""
+        async with trio.open_nursery() as office:
+            async with trio.open_nursery() as drains:
+                await drains.start(self.writer.run)
+                with closing(self._writes):
+                    async with trio.open_nursery() as sources:
+                        await sources.start(self.callbacks.run)
+                        async with trio.open_nursery() as ears:
+                            self._start_listening(ears)
+                            self._start_leading(office)
+                            async with trio.open_nursery() as door:
+                                task_status.started(await door.start(front, stop))
+                                await stop.wait()
+                            await self._retire()
+                            ears.cancel_scope.cancel(reason="stopped")
+                        self.callbacks.stop()
+                # Every sender is closed: the writer stores what is left and ends by itself.
+            self.leader.release()
+
+    def _start_listening(self, nursery: trio.Nursery) -> None:
+        if self.feed is not None:
+            nursery.start_soon(Listener(feed=self.feed, changes=self.changes, work=self.work).run)
+
+    def _start_leading(self, nursery: trio.Nursery) -> None:
+        if self.pace.may_lead:
+            nursery.start_soon(self.leader.run)
+
+    async def _retire(self) -> None:
+        if self.pace.may_lead:
+            await self.leader.retire()
+
+    # --- what the front may ask ----------------------------------------------------------------------------
+
+    def work(self) -> None:
+        """There may be something to submit, to poll or to deliver."""
+        for bell in self._bells.values():
+            bell.ring()
+
+    def poll_now(self) -> None:
+        """Tick now."""
+        self._bells["poll"].ring()
+
+    # --- actors --------------------------------------------------------------------------------------------
+
+    def _make_writer(self, receive: trio.MemoryReceiveChannel[Write]) -> Writer:
+        return Writer(
+            database=self.database,
+            inbox=receive,
+            ids=self.ids,
+            clock=self.clock,
+            random=self.random,
+            rows=self.pace.write_rows,
+            size=self.pace.write_bytes,
+            window=self.pace.write_window,
+            on_applied=self._applied,
+        )
+
+    def _applied(self, applied: Applied) -> None:
+        self._stored += applied.stored_results
+        self.changes.changed(applied.jobs)
+        if applied.callbacks_due:
+            self._bells["deliver"].ring()
+
+    def _make_callbacks(self) -> Callbacks:
+        return Callbacks(
+            store=DeliveryQueue(self.database),
+            sender=self.sender,
+            record=self._writes.durable,
+            clock=self.clock,
+            random=self.random,
+            bell=self._bells["deliver"],
+            attempt_seconds=self.pace.callback_timeout,
+            drain_seconds=self.pace.drain,
+            concurrency=self.pace.callback_concurrency,
+        )
+
+    async def _duties(self, mandate: Mandate) -> None:
+        """What only the leader does, for one term."""
+        async with self.open_provider() as provider:
+            self.ticker = self._make_ticker(mandate, provider)
+            try:
+                async with trio.open_nursery() as term:
+                    term.start_soon(self._make_submitter(mandate, provider).run)
+                    term.start_soon(self._make_sweeper(mandate, provider).run)
+                    term.start_soon(self.ticker.run)
+            finally:
+                self.ticker = None
+
+    def _make_ticker(self, mandate: Mandate, provider: Provider) -> Ticker:
+        common: dict[str, Any] = {
+            "provider": provider,
+            "mandate": mandate,
+            "clock": self.clock,
+            "random": self.random,
+        }
+        poller = Poller(
+            **common,
+            writes=self._writes,
+            limiter=trio.CapacityLimiter(self.pace.poll_concurrency),
+            interval=self.pace.interval,
+        )
+        ingest = Ingest(**common, database=self.database, writes=self._writes, limiter=trio.CapacityLimiter(STREAMS))
+        return Ticker(
+            **common,
+            database=self.database,
+            poller=poller,
+            ingest=ingest,
+            bell=self._bells["poll"],
+            page_size=self.pace.page_size,
+            interval=self.pace.interval,
+            jitter=self.pace.jitter,
+            stored_results=self._take_stored,
+            report=partial(self._report_cycle, mandate),
+        )
+
+    def _take_stored(self) -> int:
+        stored, self._stored = self._stored, 0
+        return stored
+
+    async def _report_cycle(self, mandate: Mandate, summary: dict[str, Any]) -> None:
+        now = self.clock.now()
+        await self.database.write(fenced, mandate.term, facts.set_fact, facts.LAST_CYCLE, summary, now=now)
+
+    def _make_submitter(self, mandate: Mandate, provider: Provider) -> Submitter:
+        return Submitter(
+            database=self.database,
+            provider=provider,
+            mandate=mandate,
+            clock=self.clock,
+            random=self.random,
+            ids=self.ids,
+            bell=self._bells["submit"],
+            submitted=self._bells["poll"].ring,
+            ended=self.work,
+            most_queued=self.pace.most_queued,
+            settle=self.pace.settle,
+            interval=self.pace.interval,
+        )
+
+    def _make_sweeper(self, mandate: Mandate, provider: Provider) -> Sweeper:
+        return Sweeper(
+            database=self.database,
+            provider=provider,
+            mandate=mandate,
+            clock=self.clock,
+            ids=self.ids,
+            bell=self._bells["sweep"],
+            lookback=self.pace.lookback,
+            ended=self.work,
+        )

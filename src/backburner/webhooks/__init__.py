@@ -1,0 +1,1 @@
+"""Making one attempt to deliver a webhook, and receiving one."""

@@ -1,0 +1,57 @@
+"""Requests that are refused before any route, decided without a server."""
+
+from __future__ import annotations
+
+import pytest
+
+from backburner.http.gate import refusal
+
+
+def judged(**changes):
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "path": "/v1/ok",
+        "raw_path": b"/v1/ok",
+        "query_string": b"",
+        "headers": [(b"host", b"h")],
+    }
+    reason = refusal({**scope, **changes})
+    return reason and (reason.status, reason.code)
+
+
+def test_an_ordinary_request_passes():
+    assert judged() is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"http_version": "2.0", "path": "*"}, (400, "http_version_unsupported")),
+        ({"query_string": b"x" * 8192}, (414, "uri_too_long")),
+        ({"path": "", "raw_path": b""}, (400, "invalid_target")),
+        ({"path": "host:443"}, (400, "invalid_target")),
+        ({"path": "/v1/\0"}, (400, "invalid_target")),
+        ({"path": "/v1/a\r\nb"}, (400, "invalid_target")),
+        ({"headers": [(b"x", b"y")] * 101}, (431, "headers_too_large")),
+        ({"headers": [(b"x", b"y" * 1700)] * 10}, (431, "headers_too_large")),
+        ({"headers": [(b"content-length", b"1"), (b"Transfer-Encoding", b"chunked")]}, (400, "ambiguous_length")),
+        ({"headers": [(b"upgrade", b"WebSocket")]}, (400, "upgrade_unsupported")),
+    ],
+)
+def test_what_must_not_reach_a_route_is_refused(changes, expected):
+    assert judged(**changes) == expected
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"headers": [(b"x", b"y")] * 100},
+        {"path": "*", "raw_path": b"*"},
+        {"path": "http://host/v1/ok"},
+        {"path": "/é"},
+        {"headers": [(b"upgrade", b"h2c")]},
+    ],
+)
+def test_what_is_merely_unusual_passes(changes):
+    assert judged(**changes) is None

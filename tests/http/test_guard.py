@@ -1,0 +1,210 @@
+"""What hostile and careless clients do, over real sockets."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+from tests.http.edge import edge_app
+from tests.http.raw import OK, get, parsed, post, read_all, read_answer, send, served
+
+from backburner.http.caps import ConnectionCaps
+from backburner.http.guard import require_version
+
+pytestmark = pytest.mark.sockets
+
+CHUNKED = post("/v1/batches", "Transfer-Encoding: chunked")
+WEBSOCKET = get(
+    "/v1/ok",
+    "Connection: Upgrade",
+    "Upgrade: websocket",
+    "Sec-WebSocket-Version: 13",
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+)
+
+
+def test_another_version_of_hypercorn_is_refused():
+    with pytest.raises(ImportError, match="needs hypercorn"):
+        require_version("0.19.0")
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        CHUNKED + b"ZZ\r\n",
+        CHUNKED + b"5\r\nhelloXX",
+        WEBSOCKET + b"x",
+        WEBSOCKET + b"\x81\x85" + b"x" * 20,
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc",
+        b"GET / HTTP/1.1\r\nHost: h\r\nbad header\r\n\r\n",
+        b"GET ?x HTTP/1.1\r\nHost: h\r\n\r\n",
+        b"CONNECT h:443 HTTP/1.1\r\nHost: h\r\n\r\n",
+        get("/v1/ok") * 20 + b"garbage\r\n\r\n",
+        post("/v1/batches", "Content-Length: 100") + b"short",
+    ],
+)
+async def test_hostile_requests_end_their_own_connection_only(hostile):
+    async with served(keep_alive_timeout=0.3) as server:
+
+        async def attack() -> None:
+            async with await server.connect() as stream:
+                await send(stream, hostile)
+                with trio.move_on_after(0.1):
+                    await read_all(stream)
+
+        for _ in range(4):
+            async with trio.open_nursery() as nursery:
+                for _ in range(15):
+                    nursery.start_soon(attack)
+        assert await server.is_well()
+
+
+async def test_an_illegal_chunk_size_is_answered():
+    async with served() as server:
+        assert parsed(await server.exchange(CHUNKED, b"ZZ\r\n")) == (400, "bad_request")
+
+
+async def test_websockets_are_refused():
+    async with served() as server:
+        assert parsed(await server.exchange(WEBSOCKET)) == (400, "upgrade_unsupported")
+
+
+async def test_connection_close_closes_at_once():
+    async with served(keep_alive_timeout=50) as server:
+        with trio.fail_after(2):
+            answer = await server.exchange(get("/v1/ok", "Connection: close"))
+        assert answer.endswith(OK)
+
+
+async def test_an_idle_connection_is_kept_for_a_while_and_then_closed():
+    async with served(keep_alive_timeout=0.3) as server, await server.connect() as stream:
+        for _ in range(3):
+            await stream.send_all(get("/v1/ok"))
+            await read_answer(stream, OK)
+        with trio.fail_after(2):
+            assert await read_all(stream) == b""
+
+
+async def test_headers_that_do_not_come_are_not_waited_for():
+    async with served(keep_alive_timeout=0.3) as server:
+        with trio.fail_after(2):
+            assert await server.exchange(b"GET / HT") == b""
+
+
+async def test_a_client_that_reads_nothing_does_not_block_stopping():
+    async with served(graceful_timeout=0.3, send_timeout=50) as server, await server.connect() as stream:
+        await stream.send_all(get("/v1/endless"))
+        await stream.receive_some(1)
+        server.stop.set()
+        with trio.fail_after(3):
+            await server.stopped.wait()
+
+
+async def test_a_client_that_reads_nothing_is_dropped():
+    async with served(send_timeout=0.3) as server, await server.connect() as stream:
+        await stream.send_all(get("/v1/endless"))
+        with trio.fail_after(10):
+            await trio.sleep(1)
+            assert not (await read_all(stream)).endswith(b"0\r\n\r\n")
+        assert await server.is_well()
+
+
+async def test_an_offer_of_cleartext_http2_is_ignored():
+    upgrade = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA")
+    async with served(keep_alive_timeout=0.3) as server:
+        answer = await server.exchange(get("/v1/ok", *upgrade))
+        assert answer.startswith(b"HTTP/1.1 200")
+
+
+async def test_http2_by_prior_knowledge_is_refused():
+    async with served() as server:
+        answer = await server.exchange(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        assert parsed(answer) == (400, "http_version_unsupported")
+
+
+async def test_two_lengths_are_refused_and_nothing_is_smuggled():
+    hidden = get("/v1/ok")
+    request = post("/v1/things", "Content-Length: 5", "Transfer-Encoding: chunked") + b"0\r\n\r\n" + hidden
+    async with served() as server:
+        assert parsed(await server.exchange(request)) == (400, "ambiguous_length")
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "expected"),
+    [
+        (get("/v1/ok", *(f"X-{n}: y" for n in range(100))), (431, "headers_too_large")),
+        (get("/v1/ok", "X: " + "y" * 17_000), (431, "headers_too_large")),
+        (get("/v1/ok", "X: " + "y" * 100_000), (431, "headers_too_large")),
+        (get("/v1/ok?" + "x" * 8200), (414, "uri_too_long")),
+    ],
+)
+async def test_large_heads_are_refused(request_bytes, expected):
+    async with served() as server:
+        assert parsed(await server.exchange(request_bytes)) == expected
+
+
+async def test_connections_are_capped_per_address_and_in_all():
+    for caps in (ConnectionCaps(total=100, per_address=2), ConnectionCaps(total=2, per_address=100)):
+        async with served(caps=caps) as server, await server.connect() as first, await server.connect() as second:
+            for stream in (first, second):
+                await stream.send_all(get("/v1/ok"))
+                await read_answer(stream, OK)
+            assert parsed(await server.exchange(get("/v1/ok"))) == (503, "too_many_connections")
+            await first.aclose()
+            with trio.fail_after(2):
+                while caps._open.total() > 1:
+                    await trio.lowlevel.checkpoint()
+            assert await server.is_well()
+
+
+async def test_a_body_too_large_is_refused_before_it_is_asked_for():
+    request = post("/v1/batches", "Content-Length: 99000000", "Expect: 100-continue", "Connection: close")
+    async with served() as server:
+        assert parsed(await server.exchange(request)) == (413, "request_too_large")
+
+
+async def test_a_body_that_is_wanted_is_asked_for():
+    async with served() as server, await server.connect() as stream:
+        await stream.send_all(post("/v1/batches", "Content-Length: 5", "Expect: 100-continue"))
+        assert (await read_answer(stream, b"\r\n\r\n")).startswith(b"HTTP/1.1 100")
+        await stream.send_all(b"hello")
+        answer = await read_answer(stream, b"}\n")
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert b'"size":5' in answer
+
+
+@pytest.mark.parametrize("length", [("Content-Length: 20000000",), ("Transfer-Encoding: chunked",)])
+async def test_a_client_that_sends_on_still_gets_its_refusal(length):
+    block = b"100000\r\n" + b"x" * 0x100000 + b"\r\n"
+    async with served() as server:
+        with trio.fail_after(10):
+            answer = await server.exchange(post("/v1/batches", *length), *([block] * 18))
+    assert parsed(answer.removesuffix(b"<reset>")) == (413, "request_too_large")
+
+
+async def test_a_client_that_leaves_takes_its_request_with_it():
+    left = trio.Event()
+    app = edge_app()
+
+    @app.get("/v1/wait")
+    async def wait() -> dict[str, bool]:
+        try:
+            await trio.sleep_forever()
+        finally:
+            left.set()
+
+    async with served(app) as server:
+        async with await server.connect() as stream:
+            await stream.send_all(get("/v1/wait"))
+            assert await server.is_well()
+        with trio.fail_after(2):
+            await left.wait()
+
+
+async def test_an_application_that_breaks_is_answered_for():
+    async def broken(scope, receive, send):
+        if scope["type"] == "lifespan":
+            raise RuntimeError("no lifespan")
+        raise ZeroDivisionError
+
+    async with served(broken) as server:
+        assert parsed(await server.exchange(get("/"))) == (500, "internal_error")

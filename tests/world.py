@@ -1,0 +1,192 @@
+"""A whole instance in one Trio run: in-memory database, simulated provider, receivers in the process, virtual time."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from random import Random
+from typing import Any
+
+import attrs
+import httpx2
+import msgspec
+import trio
+
+from backburner.api_keys import hash_key, new_key, shown_prefix
+from backburner.clock import TrioClock
+from backburner.ids import Ids
+from backburner.intake import Intake, open_intake
+from backburner.model import Job, NewItem, NewJob
+from backburner.providers.anthropic import open_anthropic
+from backburner.providers.sandbox.engine import Sandbox
+from backburner.providers.sandbox.options import SandboxOptions
+from backburner.providers.sandbox.transport import SandboxTransport
+from backburner.signing import new_secret
+from backburner.states import JobType
+from backburner.storage import accounts, fence, jobs, migrate
+from backburner.storage.database import Database, inline, open_database
+from backburner.storage.items import results_page
+from backburner.storage.local_leadership import LocalLeadership
+from backburner.system import Pace, System
+from backburner.webhooks.sender import WebhookSender
+
+PACE = Pace(interval=60.0, jitter=0.0, settle=120.0)
+
+
+def params(text: str, **more: Any) -> str:
+    """The params of a plausible request."""
+    body = {"model": "claude-haiku-5-5", "max_tokens": 64, "messages": [{"role": "user", "content": text}], **more}
+    return msgspec.json.encode(body).decode()
+
+
+@attrs.define(eq=False)
+class Receiver:
+    """Takes webhooks. `answers` are given first, then 200."""
+
+    answers: list[int] = attrs.field(factory=list)
+    received: list[tuple[float, dict[str, Any]]] = attrs.field(factory=list)  # (virtual second, body)
+
+    async def __call__(self, request: httpx2.Request) -> httpx2.Response:
+        self.received.append((trio.current_time(), msgspec.json.decode(await request.aread())))
+        status = self.answers.pop(0) if self.answers else 200
+        return httpx2.Response(status, stream=Nothing(), request=request)
+
+
+class Nothing(httpx2.AsyncByteStream):
+    """An empty body, not read yet."""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        return
+        yield b""
+
+
+@attrs.define(kw_only=True, eq=False)
+class World:
+    """What outlives an instance: database, provider, receiver, clock."""
+
+    database: Database
+    sandbox: Sandbox
+    clock: TrioClock
+    random: Random
+    ids: Ids
+    receiver: Receiver = attrs.field(factory=Receiver)
+    pace: Pace = PACE
+
+    @asynccontextmanager
+    async def instance(self) -> AsyncIterator[System]:
+        """A running instance; stopped in order on leaving."""
+        stop = trio.Event()
+        async with trio.open_nursery() as nursery:
+            system = self.system()
+            await nursery.start(system.run, no_front, stop)
+            try:
+                yield system
+            finally:
+                stop.set()
+
+    def provider(self, transport: httpx2.AsyncBaseTransport | None = None) -> Any:
+        return open_anthropic(
+            api_key="test",
+            base_url="http://sandbox.test",
+            request_timeout=60.0,
+            transport=transport or SandboxTransport(self.sandbox),
+            offload=inline,
+            name="sandbox",
+        )
+
+    def system(self) -> System:
+        sender = WebhookSender(
+            transport=httpx2.MockTransport(self.receiver), clock=self.clock, timeout=5.0, allow_private=True
+        )
+        return System(
+            database=self.database,
+            provider_name="sandbox",
+            open_provider=self.provider,
+            leadership=self.leadership(),
+            sender=sender,
+            clock=self.clock,
+            random=self.random,
+            ids=self.ids,
+            pace=self.pace,
+        )
+
+    def leadership(self) -> LocalLeadership:
+        async def new_term() -> Any:
+            return await self.database.write(
+                fence.begin_term, term_id=str(self.ids.uuid7()), instance_id="test", now=self.clock.now()
+            )
+
+        async def end_term(term: Any, reason: str) -> None:
+            await self.database.write(fence.end_term, term, now=self.clock.now(), reason=reason)
+
+        return LocalLeadership(new_term=new_term, end_term=end_term)
+
+    async def submit(
+        self, requests: Iterable[str], *, system: System | None = None, chunk_items: int | None = None, **job: Any
+    ) -> Job:
+        """Make a batch job of the given params."""
+        intake: Intake = await open_intake(self.database, self.clock, self.ids)
+        for number, text in enumerate(requests):
+            await intake.add(NewItem(f"item-{number}", text, len(text.encode())))
+        new = NewJob(
+            id=self.ids.new("job"),
+            job_type=JobType.BATCH,
+            organization_key=1,
+            user_key=1,
+            created_at=self.clock.now(),
+            provider="sandbox",
+            **job,
+        )
+        made = await intake.finish(new, chunk_items=chunk_items, chunk_bytes=16 * 1024 * 1024)
+        if system is not None:
+            system.work()
+        return made
+
+    async def job(self, job: Job) -> Job:
+        return await self.database.read(jobs.get_job, None, job.id)
+
+    async def ended(self, system: System, job: Job) -> Job:
+        """Wait for the job's end."""
+        with system.changes.listening(job.id) as ear:
+            while not (found := await self.job(job)).status.is_terminal:
+                await ear.heard(3600)
+        return found
+
+    async def results(self, job: Job) -> list[dict[str, Any]]:
+        text, _ = await self.database.read(results_page, job, statuses=(), after=-1, limit=1_000_000)
+        return [msgspec.json.decode(line) for line in text.splitlines()]
+
+
+async def no_front(stop: trio.Event, *, task_status: trio.TaskStatus[str]) -> None:
+    task_status.started("nowhere")
+    await stop.wait()
+
+
+@asynccontextmanager
+async def open_world(
+    *, seed: int = 0, pace: Pace = PACE, options: SandboxOptions | None = None, url: str = "sqlite://"
+) -> AsyncIterator[World]:
+    """A fresh database with one organization, and an empty provider."""
+    clock, random = TrioClock(), Random(seed)
+    ids = Ids(clock, random)
+    database = open_database(url, random=random, in_threads=False)
+    migrate.prepare(database.writing, may_upgrade=False, now=clock.now(), sleep=never_sleep)
+    key = new_key()
+    await database.write(
+        accounts.bootstrap,
+        key_hash=hash_key(key),
+        prefix=shown_prefix(key),
+        webhook_secret=new_secret(),
+        now=clock.now(),
+        ids=ids,
+    )
+    sandbox = Sandbox(clock=clock, options=options or SandboxOptions(batch_seconds=(300, 300)))
+    try:
+        yield World(database=database, sandbox=sandbox, clock=clock, random=random, ids=ids, pace=pace)
+    finally:
+        sandbox.close()
+        database.close()
+
+
+def never_sleep(seconds: float) -> None:
+    raise AssertionError(f"waited {seconds} s for a lock that nobody can hold")
