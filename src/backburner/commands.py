@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -9,7 +10,7 @@ import attrs
 import msgspec
 
 from backburner.model import Term, Usage
-from backburner.states import DeliveryStatus, ItemStatus
+from backburner.states import DeliveryStatus
 
 
 @attrs.frozen(kw_only=True)
@@ -43,9 +44,8 @@ class ResultRow(msgspec.Struct, frozen=True, gc=False):
     """One item's result. A struct because a large batch makes a hundred thousand of them in a second."""
 
     index: int
-    status: ItemStatus
+    status: str  # an outcome's value: the driver converts members of an enumeration slowly
     result: str  # verbatim
-    usage: Usage | None
 
 
 @attrs.frozen(kw_only=True)
@@ -57,6 +57,8 @@ class ResultPage:
     job_key: int
     round: int
     rows: tuple[ResultRow, ...]
+    counts: Mapping[str, int]  # of the rows, by status
+    usage: Usage  # of the rows together
     byte_size: int
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import attrs
 
 from backburner.commands import ResultPage, ResultRow
-from backburner.model import ProviderBatch, Term
-from backburner.result_lines import MISSING, UNKNOWN, UNREADABLE, Unreadable, decode, own_result
+from backburner.model import ProviderBatch, Term, Usage
+from backburner.result_lines import MISSING, UNKNOWN, UNREADABLE, Unreadable, decode, own_result, usage_of
 from backburner.states import ItemStatus
 from backburner.wire import wire_index
 
@@ -25,6 +25,7 @@ class Reading:
     term: Term
     _seen: bytearray = attrs.field(init=False)
     _rows: list[ResultRow] = attrs.field(factory=list, init=False)
+    _usages: list[Usage] = attrs.field(factory=list, init=False)
     _size: int = attrs.field(default=0, init=False)
     #: Lines that were no result of this batch, by what was wrong with them.
     odd: Counter[str] = attrs.field(factory=Counter, init=False)
@@ -51,19 +52,21 @@ class Reading:
             self.odd["foreign"] += 1
             return
         self.matched += 1
-        if found.status is None:
+        if not found.is_known:
             self.odd["unknown"] += 1
             self._unknown.add(index)
             return
         if self._seen[index - self.batch.first_index]:
             self.odd["repeated"] += 1  # the first one counts
             return
-        self._add(ResultRow(index=index, status=found.status, result=found.result, usage=found.usage))
+        self._add(index, found.status, found.result)
+        if found.usage is not None:
+            self._usages.append(found.usage)
 
-    def _add(self, row: ResultRow) -> None:
-        self._seen[row.index - self.batch.first_index] = 1
-        self._rows.append(row)
-        self._size += len(row.result)
+    def _add(self, index: int, status: str, result: str) -> None:
+        self._seen[index - self.batch.first_index] = 1
+        self._rows.append(ResultRow(index, status, result))
+        self._size += len(result)
 
     @property
     def page_is_full(self) -> bool:
@@ -79,9 +82,12 @@ class Reading:
             job_key=self.batch.job_key,
             round=self.batch.round,
             rows=tuple(self._rows),
+            counts=Counter(row.status for row in self._rows),
+            usage=total(self._usages),
             byte_size=self._size,
         )
         self._rows.clear()
+        self._usages.clear()
         self._size = 0
         return page
 
@@ -104,7 +110,7 @@ class Reading:
             if not seen:
                 index = self.batch.first_index + offset
                 result = own_result(ItemStatus.ERRORED, self._code(index))
-                self._add(ResultRow(index=index, status=ItemStatus.ERRORED, result=result, usage=None))
+                self._add(index, ItemStatus.ERRORED.value, result)
             if self.page_is_full and (page := self.page()):
                 yield page
         if (page := self.page()) is not None:
@@ -114,3 +120,19 @@ class Reading:
         if index in self._unknown:
             return UNKNOWN
         return UNREADABLE if self.odd["unreadable"] else MISSING
+
+
+def total(usages: Sequence[Usage]) -> Usage:
+    """The sum."""
+    return Usage(
+        input_tokens=sum([usage.input_tokens for usage in usages]),
+        output_tokens=sum([usage.output_tokens for usage in usages]),
+        cache_creation_input_tokens=sum([usage.cache_creation_input_tokens for usage in usages]),
+        cache_read_input_tokens=sum([usage.cache_read_input_tokens for usage in usages]),
+    )
+
+
+def narrowed(page: ResultPage, rows: Sequence[ResultRow]) -> ResultPage:
+    """The page with only some of its rows; counts and usage are those rows'."""
+    usages = [usage for row in rows if (usage := usage_of(row.result)) is not None]
+    return attrs.evolve(page, rows=tuple(rows), counts=Counter(row.status for row in rows), usage=total(usages))

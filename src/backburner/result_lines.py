@@ -42,41 +42,68 @@ class _Result(msgspec.Struct):
     message: _Message | None = None
 
 
-class _Line(msgspec.Struct):
+class _Line(msgspec.Struct, forbid_unknown_fields=True):
+    custom_id: str
+    result: _Result
+
+
+class _RawLine(msgspec.Struct):
     custom_id: str
     result: msgspec.Raw
 
 
 _line_decoder = msgspec.json.Decoder(_Line)
+_raw_decoder = msgspec.json.Decoder(_RawLine)
 _result_decoder = msgspec.json.Decoder(_Result)
-_OUTCOMES = {outcome.value: outcome for outcome in OUTCOMES}
+OUTCOME_VALUES = frozenset(outcome.value for outcome in OUTCOMES)
 
 
 class Unreadable(ValueError):
     """A line that is not JSON, not UTF-8 or not a result."""
 
 
-class ResultLine(msgspec.Struct, frozen=True):
-    """One result: whose, how it ended (None: a type that is not known), and its bytes."""
+class ResultLine(msgspec.Struct, frozen=True, gc=False):
+    """One result: whose, how it ended, what it used, and its bytes."""
 
     custom_id: str
-    status: ItemStatus | None
+    status: str  # an outcome's value, or whatever the provider says
     usage: Usage | None
     result: str  # the `result` member, verbatim
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it ended in a way that is known here."""
+        return self.status in OUTCOME_VALUES
 
 
 def decode(line: bytes) -> ResultLine:
     """Read one line. Raises Unreadable."""
     try:
-        outer = _line_decoder.decode(line)
-        raw = bytes(outer.result)
-        inner = _result_decoder.decode(raw)
+        custom_id, inner, raw = _split(line)
         text = raw.decode()
     except ValueError as error:  # msgspec's errors and UnicodeDecodeError are ValueErrors
         raise Unreadable(str(error)) from error
     if "\x00" in text:  # not JSON, but the decoder skips over it, and PostgreSQL refuses it
         raise Unreadable("a raw NUL byte")
-    return ResultLine(outer.custom_id, _OUTCOMES.get(inner.type), _usage(inner.message), text)
+    return ResultLine(custom_id, inner.type, _usage(inner.message), text)
+
+
+def _split(line: bytes) -> tuple[str, _Result, bytes]:
+    """The members of a line. One in the provider's usual form is decoded once and cut, which takes half the time."""
+    try:
+        outer = _line_decoder.decode(line)
+    except msgspec.ValidationError:  # further members, perhaps
+        return _split_slowly(line)
+    prefix = b'{"custom_id":"%b","result":' % outer.custom_id.encode()
+    if line.startswith(prefix) and line.endswith(b"}"):
+        return outer.custom_id, outer.result, line[len(prefix) : -1]
+    return _split_slowly(line)
+
+
+def _split_slowly(line: bytes) -> tuple[str, _Result, bytes]:
+    outer = _raw_decoder.decode(line)
+    raw = bytes(outer.result)
+    return outer.custom_id, _result_decoder.decode(raw), raw
 
 
 def own_result(status: ItemStatus, code: str | None = None) -> str:

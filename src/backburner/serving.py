@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import secrets
 import signal
@@ -116,7 +117,7 @@ async def _run(
     if not database.is_sqlite:
         await stack.enter_async_context(_asyncio_loop())
     open_provider = await stack.enter_async_context(_provider(settings, origins, database))
-    system = _system(settings, origins, database, instance_id, open_provider)
+    system = _system(settings, origins, database, instance_id, partial(_frozen, open_provider))
     front = _Front(settings=settings, origins=origins, system=system)
     async with trio.open_nursery() as nursery:
         url = await nursery.start(system.run, front, stop)
@@ -227,6 +228,18 @@ async def _provider(settings: Settings, origins: Origins, database: Database) ->
         port = await nursery.start(_serve_sandbox, settings, origins, _sandbox_path(settings, database))
         yield partial(open_anthropic, api_key=SANDBOX, base_url=f"http://127.0.0.1:{port}", **common)
         nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def _frozen(open_provider: OpenProvider) -> AsyncIterator[Provider]:
+    """The provider, with everything that is loaded by now kept out of later garbage collections.
+
+    The SDK alone holds so many objects that each full collection would stall the loop for a tenth of a second.
+    """
+    async with open_provider() as provider:
+        gc.collect()
+        gc.freeze()
+        yield provider
 
 
 def _sandbox_path(settings: Settings, database: Database) -> Path | None:
@@ -385,6 +398,7 @@ class _Front:
             status=self._status,
             poll_now=system.poll_now,
             ready=lambda: "the server is stopping" if stop.is_set() else None,
+            stopping=stop,
             version=__version__,
         )
 

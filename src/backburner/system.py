@@ -130,6 +130,7 @@ class System:
                             async with trio.open_nursery() as door:
                                 task_status.started(await door.start(front, stop))
                                 await stop.wait()
+                                self.changes.all_changed()  # requests that wait for a change answer now
                             await self._retire()
                             ears.cancel_scope.cancel(reason="stopped")
                         self.callbacks.stop()

@@ -113,6 +113,7 @@ def test_submit_and_wait_has_the_same_exit_codes(terminal, batch_file, ended, co
 def test_waiting_ends_when_the_time_is_up(terminal):
     ran = terminal.run("watch", "job-1", "--timeout", "1", answers=[ok(job(processing=1))])
     assert (ran.code, ran.out) == (6, "")
+    assert terminal.now[0] < 2
     assert ran.err.splitlines()[-1] == (
         "Error: Job job-1 has not ended in time; it runs on. Watch it with: backburner watch job-1"
     )

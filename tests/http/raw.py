@@ -42,6 +42,7 @@ class Server:
 @asynccontextmanager
 async def served(app: Any = None, *, graceful_timeout: float = 5.0, **options: Any) -> AsyncIterator[Server]:
     stop, stopped, numbers = trio.Event(), trio.Event(), count(1)
+    options.setdefault("new_request_id", lambda: f"req_server_{next(numbers)}")
 
     async def run(task_status: trio.TaskStatus[Address]) -> None:
         await serve_http(
@@ -50,7 +51,6 @@ async def served(app: Any = None, *, graceful_timeout: float = 5.0, **options: A
             port=0,
             stop=stop,
             graceful_timeout=graceful_timeout,
-            new_request_id=lambda: f"req_server_{next(numbers)}",
             task_status=task_status,
             **options,
         )

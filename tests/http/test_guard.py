@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import pytest
 import trio
+from hypercorn.events import Event, RawData
+from hypercorn.protocol.events import Body
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import ConnectionState
+from structlog.testing import capture_logs
 from tests.http.edge import edge_app
 from tests.http.raw import OK, get, parsed, post, read_all, read_answer, send, served
 
 from backburner.http.caps import ConnectionCaps
-from backburner.http.guard import require_version
+from backburner.http.guard import GuardConfig, GuardedProtocol, require_version
 
 pytestmark = pytest.mark.sockets
 
@@ -56,6 +61,45 @@ async def test_hostile_requests_end_their_own_connection_only(hostile):
                 for _ in range(15):
                     nursery.start_soon(attack)
         assert await server.is_well()
+
+
+async def test_an_error_in_one_connection_stays_with_it():
+    def broken() -> str:
+        raise ZeroDivisionError
+
+    async with served(new_request_id=broken) as server:
+        with capture_logs() as logs:
+            assert await server.exchange(b"garbage\r\n\r\n") == b""
+        assert [log["event"] for log in logs] == ["connection_failed"]
+        assert await server.is_well()
+
+
+async def test_bytes_behind_the_last_request_keep_nothing_waiting():
+    caps = ConnectionCaps()
+    async with served(caps=caps) as server:
+        await server.exchange(get("/v1/ok", "Connection: close") + get("/v1/ok"))
+        with trio.fail_after(2):
+            while caps._open.total():
+                await trio.lowlevel.checkpoint()
+
+
+async def test_an_application_cannot_speak_into_the_answer_to_a_broken_request():
+    sent = []
+
+    async def send_and_let_the_application_speak(event: Event) -> None:
+        sent.append(event)
+        if len(sent) == 1:
+            await protocol.stream_send(Body(stream_id=1, data=b"mine"))
+
+    config = GuardConfig()
+    config.new_request_id = lambda: "req_1"
+    context = WorkerContext(None)
+    protocol = GuardedProtocol(
+        None, config, context, None, ConnectionState({}), False, None, None, send_and_let_the_application_speak
+    )
+    await protocol.handle(RawData(b"garbage\r\n\r\n"))
+    whole = b"".join(event.data for event in sent if isinstance(event, RawData))
+    assert parsed(whole) == (400, "bad_request")
 
 
 async def test_an_illegal_chunk_size_is_answered():

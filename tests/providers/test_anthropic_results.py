@@ -61,6 +61,19 @@ async def test_gzip_is_undone(autojump_clock):
     assert await read(Body(gzip.compress(FILE)), content_encoding="gzip") == LINES
 
 
+async def test_compressed_results_that_end_early_are_broken(autojump_clock):
+    handler, _ = results_of(Body(gzip.compress(FILE)[:-8]), content_encoding="gzip")
+    async with opened(handler) as provider, provider.results("msgbatch_1") as lines:
+        assert await lines.next_lines() == LINES
+        with pytest.raises(ResultsBroken):
+            await lines.next_lines()
+
+
+async def test_a_drip_of_compressed_bytes_is_not_dead(autojump_clock):
+    drip = [part for byte in gzip.compress(FILE) for part in (TIMEOUT - 1, bytes([byte]))]
+    assert await read(Body(*drip), content_encoding="gzip") == LINES
+
+
 async def test_a_last_line_without_line_end_is_given(autojump_clock):
     assert await read(Body(FILE, b'{"custom_id":"tru')) == [*LINES, b'{"custom_id":"tru']
 

@@ -24,6 +24,7 @@ from backburner.commands import (
 from backburner.errors import BackburnerError, LeadershipLost, StorageUnavailable, WriteRefused
 from backburner.ids import Ids
 from backburner.model import Term
+from backburner.reading import narrowed
 from backburner.result_lines import UNREADABLE, own_result
 from backburner.states import ItemStatus
 from backburner.storage.apply import Applied, apply_deliveries, apply_leader_commands
@@ -196,9 +197,8 @@ def halves(group: Sequence[Write]) -> tuple[list[Write], list[Write]] | None:
     if not isinstance(page, ResultPage) or len(page.rows) < 2:
         return None
     middle = len(page.rows) // 2
-    first = attrs.evolve(page, rows=page.rows[:middle])
-    second = attrs.evolve(page, rows=page.rows[middle:])
-    return [Write(first)], [Write(second, group[0].settled)]
+    first = Write(narrowed(page, page.rows[:middle]))
+    return [first], [Write(narrowed(page, page.rows[middle:]), group[0].settled)]
 
 
 def unreadable(command: Command) -> ResultPage | None:
@@ -208,5 +208,4 @@ def unreadable(command: Command) -> ResultPage | None:
     result = own_result(ItemStatus.ERRORED, UNREADABLE)
     if command.rows[0].result == result:
         return None
-    row = ResultRow(index=command.rows[0].index, status=ItemStatus.ERRORED, result=result, usage=None)
-    return attrs.evolve(command, rows=(row,))
+    return narrowed(command, [ResultRow(command.rows[0].index, ItemStatus.ERRORED.value, result)])

@@ -13,7 +13,7 @@ import attrs
 
 from backburner import __version__
 from backburner.cli import profile
-from backburner.cli.configured import configured
+from backburner.cli.configured import configured, sqlite_file
 from backburner.cli.connect import address, open_client
 from backburner.cli.world import World
 from backburner.client import ApiError, ClientError
@@ -101,9 +101,3 @@ def _server(world: World, url: str | None, key: str | None) -> Finding:
     except BackburnerError as error:
         return Finding("server", False, str(error))
     return Finding("server", True, f"{found} is ready and knows the key")
-
-
-def sqlite_file(database_url: str) -> Path | None:
-    """The file of a SQLite URL; None for other databases and for one in memory."""
-    path = database_url.removeprefix("sqlite:///")
-    return None if path in (database_url, ":memory:") else Path(path)

@@ -11,6 +11,7 @@ import click
 
 from backburner.cli.output import say
 from backburner.cli.world import World
+from backburner.setting_fields import SettingError
 from backburner.settings import Settings
 from backburner.settings_sources import load
 
@@ -36,4 +37,23 @@ def with_options(*options: Callable[[C], C]) -> Callable[[C], C]:
 
 def configured(world: World, config: Path | None, overrides: Mapping[str, object]) -> Settings:
     """Settings from everywhere; notices go to standard error. Raises SettingError."""
-    return load(world.environ, config, overrides, notice=lambda text: say(f"Notice: {text}"))
+    settings = load(world.environ, config, overrides, notice=lambda text: say(f"Notice: {text}"))
+    if settings.sandbox_faults:
+        _check_faults(settings.sandbox_faults)
+    return settings
+
+
+def _check_faults(faults: str) -> None:
+    from backburner.providers.sandbox.faults import parse_fault  # noqa: PLC0415 - not needed by most commands
+
+    try:
+        for rule in faults.split():
+            parse_fault(rule)
+    except ValueError as error:
+        raise SettingError(f"Setting sandbox_faults: {error}.") from None
+
+
+def sqlite_file(database_url: str) -> Path | None:
+    """The file of a SQLite URL; None for other databases and for one in memory."""
+    path = database_url.removeprefix("sqlite:///")
+    return None if path in (database_url, ":memory:") else Path(path)

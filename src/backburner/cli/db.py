@@ -10,10 +10,11 @@ from typing import Any
 import attrs
 import click
 
-from backburner.cli.configured import config_option, configured, database_option, with_options
-from backburner.cli.exits import Exit
+from backburner.cli.configured import config_option, configured, database_option, sqlite_file, with_options
+from backburner.cli.exits import CommandError, Exit
 from backburner.cli.output import json_option, say, show, show_json
 from backburner.cli.world import World, pass_world
+from backburner.clock import SystemClock
 from backburner.setting_fields import without_password
 from backburner.storage import maintenance
 
@@ -40,7 +41,7 @@ def _with_database(command: Callable[..., int]) -> Callable[..., int]:
 @_with_database
 def upgrade(url: str, *, as_json: bool) -> int:
     """Bring the schema up to date. SQLite is backed up first."""
-    done = maintenance.upgrade(url)
+    done = maintenance.upgrade(url, now=SystemClock().now())
     if as_json:
         show_json({"database": without_password(url), "done": done})
         return Exit.OK
@@ -54,6 +55,9 @@ def upgrade(url: str, *, as_json: bool) -> int:
 @_with_database
 def check(url: str, *, as_json: bool) -> int:
     """Check schema, integrity and counts; exits 1 when something is wrong."""
+    file = sqlite_file(url)
+    if file and not file.exists():
+        raise CommandError(f"{file} does not exist.")
     findings = maintenance.check(url)
     for finding in findings:
         if as_json:

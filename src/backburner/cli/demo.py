@@ -12,7 +12,7 @@ import attrs
 import click
 import trio
 
-from backburner import logs, signing, system
+from backburner import logs, serving, signing
 from backburner.cli import demo_batch
 from backburner.cli.exits import Exit
 from backburner.cli.output import say, show
@@ -76,13 +76,13 @@ class _Demo:
         return outcome
 
     async def _serve(
-        self, whole: trio.CancelScope, *, task_status: trio.TaskStatus[system.Ready] = trio.TASK_STATUS_IGNORED
+        self, whole: trio.CancelScope, *, task_status: trio.TaskStatus[serving.Ready] = trio.TASK_STATUS_IGNORED
     ) -> None:
         """The demo ends with its server."""
-        await system.serve(self.settings, on_ready=lambda ready: task_status.started(ready))  # noqa: PLW0108 - flake8-async looks for the call
+        await serving.serve(self.settings, on_ready=lambda ready: task_status.started(ready))  # noqa: PLW0108 - flake8-async looks for the call
         whole.cancel()
 
-    async def _conduct(self, ready: system.Ready, receiver: WebhookReceiver, callback_url: str) -> Exit:
+    async def _conduct(self, ready: serving.Ready, receiver: WebhookReceiver, callback_url: str) -> Exit:
         say(f"Server:   {ready.url} on a temporary database, with a simulated provider")
         with Client(ready.url, ready.admin_key) as client:
             work = partial(demo_batch.run, self.world, client, self.items, callback_url)
@@ -97,7 +97,7 @@ class _Demo:
         return Exit.OK
 
 
-def _invite(ready: system.Ready) -> None:
+def _invite(ready: serving.Ready) -> None:
     show("The server runs on until Ctrl-C. In another terminal:")
     show(f"  export BACKBURNER_URL={ready.url} BACKBURNER_API_KEY={ready.admin_key}")
     show("  backburner jobs list")

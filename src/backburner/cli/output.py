@@ -44,7 +44,7 @@ def show_fields(value: dict[str, Any], names: Sequence[str]) -> None:
 
 
 def _cell(value: object) -> str:
-    if value is None:
+    if value in (None, {}, []):
         return "-"
     if isinstance(value, dict):
         return " ".join(f"{key}={_cell(inner)}" for key, inner in value.items())

@@ -9,7 +9,7 @@ from typing import Any
 import click
 import trio
 
-from backburner import logs, system
+from backburner import logs, serving
 from backburner.cli.banner import announce
 from backburner.cli.configured import config_option, configured, database_option, log_options, with_options
 from backburner.cli.exits import Exit
@@ -39,5 +39,5 @@ def serve(world: World, /, config: Path | None, **overrides: Any) -> int:
     settings = configured(world, config, overrides)
     logs.configure(level=settings.log_level, log_format=settings.log_format, file=settings.log_file)
     told = partial(announce, profile_path=world.profile_path, as_json=settings.log_format == "json")
-    trio.run(partial(system.serve, settings, on_ready=told))
+    trio.run(partial(serving.serve, settings, on_ready=told))
     return Exit.OK

@@ -49,7 +49,7 @@ class Call:
 
     def query(self, parameters: Mapping[str, Parameter] | None = None) -> dict[str, Any]:
         """The query parameters; every one that is not in `parameters` is refused."""
-        return query(cast(bytes, self.request.query_string), parameters or {})
+        return query(self.request.query_string, parameters or {})
 
     async def json(self, type_: type[T]) -> T:
         """The body, strictly."""
@@ -74,7 +74,7 @@ class Handler(Protocol):
 
 @attrs.frozen
 class Routes:
-    """Puts handlers on an application. Before a handler runs, the route, the method, the key and its scope are right."""
+    """Puts handlers on an application. When a handler runs, the route, the method, the key and its scope are right."""
 
     app: EdgeApp
     services: Services
@@ -94,7 +94,7 @@ class Routes:
         self.app.add_url_rule(path, f"{method} {path}", answer, methods=[method])
 
     async def _call(self, scope: str) -> Call:
-        asked = cast(FlowRequest, request._get_current_object())  # type: ignore[attr-defined]  # noqa: SLF001  # the proxy's way
+        asked = cast("FlowRequest", request._get_current_object())  # type: ignore[attr-defined]  # noqa: SLF001  # the proxy's way
         principal = await self.keys.principal(asked.headers)
         if not principal.may(scope):
             raise Refused(403, "forbidden", f"This key does not have the scope {scope!r}.")

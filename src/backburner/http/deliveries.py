@@ -29,8 +29,6 @@ async def redeliver(call: Call, job_id: str, delivery_id: str) -> Response:
     job = await find_job(call, job_id)
     require_id("delivery", delivery_id)
     services = call.services
-    delivery = await services.database.write(
-        deliveries.redeliver, job.key, delivery_id, now=services.clock.now()
-    )
+    delivery = await services.database.write(deliveries.redeliver, job.key, delivery_id, now=services.clock.now())
     services.work()
     return reply(delivery_json(delivery), 202)

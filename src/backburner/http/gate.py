@@ -64,7 +64,7 @@ class _Exchange:
         # While it sends the end of an answer, the server tells the application that the request is over. An application
         # that cancels itself then (Quart-Trio does) stops the server halfway: the connection is neither used again
         # nor closed. So the news waits until the server is done.
-        if message["type"] == "http.disconnect" and False:
+        if message["type"] == "http.disconnect" and self._finishing:
             await self._finished.wait()
         return message
 

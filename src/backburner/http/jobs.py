@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 from quart import Response
 
 from backburner.http.call import Call, reply
@@ -26,7 +24,7 @@ async def get_job(call: Call, job_id: str) -> Response:
     wait = call.query(_ONE)["wait"]
     job = await find_job(call, job_id)
     known = call.request.if_none_match
-    if wait and known.contains(_tag(job)) or wait and not known:
+    if wait and (not known or known.contains_weak(_tag(job))):
         job = await _changed(call.services, call.organization_key, job, wait)
     if known.contains_weak(_tag(job)):
         return _tagged(Response(b"", 304), job)
@@ -82,4 +80,4 @@ async def delete_job(call: Call, job_id: str) -> Response:
     services = call.services
     job = await services.database.write(jobs.delete_job, call.organization_key, job_id, now=services.clock.now())
     services.changes.changed([job_id])
-    return reply(job_json(cast(Job, job)))
+    return reply(job_json(job))

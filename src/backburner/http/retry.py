@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Annotated
 
 import attrs
 import msgspec
 from quart import Response
 
-from backburner.errors import BackburnerError, Conflict, Invalid, TransientError
+from backburner.errors import BackburnerError, Conflict, Invalid
 from backburner.http.batches import find_batch
 from backburner.http.call import Call, reply
 from backburner.http.checks import check_callback, location
 from backburner.http.items import CUSTOM_ID
 from backburner.http.services import Services
 from backburner.http.shapes import job_json
-from backburner.intake import Intake, open_intake, share_items
+from backburner.http.upload import drop
+from backburner.intake import open_intake, share_items
 from backburner.model import Job, NewJob, Principal
 from backburner.states import ItemStatus, JobType
 from backburner.storage import batches, items
@@ -31,10 +31,12 @@ class RetryRequest(msgspec.Struct, forbid_unknown_fields=True):
 
     statuses: Annotated[list[ItemStatus], msgspec.Meta(min_length=1)] | None = None
     custom_ids: (
-        Annotated[list[Annotated[str, msgspec.Meta(pattern=CUSTOM_ID)]], msgspec.Meta(min_length=1, max_length=MAX_NAMED)]
+        Annotated[
+            list[Annotated[str, msgspec.Meta(pattern=CUSTOM_ID)]], msgspec.Meta(min_length=1, max_length=MAX_NAMED)
+        ]
         | None
     ) = None
-    callback_url: str | None | msgspec.UnsetType = msgspec.UNSET
+    callback_url: str | msgspec.UnsetType | None = msgspec.UNSET
 
 
 @attrs.frozen(kw_only=True)
@@ -121,9 +123,3 @@ async def _make(services: Services, job: Job, choice: Choice, new: NewJob) -> Jo
     except BackburnerError:
         await drop(intake)
         raise
-
-
-async def drop(intake: Intake) -> None:
-    """Nothing comes of it. When the database is away, the sweeper finds the leftovers by their age."""
-    with suppress(TransientError):
-        await intake.drop()

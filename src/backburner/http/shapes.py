@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
 import attrs
 import msgspec
 
+from backburner.http.services import InstanceStatus
 from backburner.model import Attempt, Counts, Delivery, Item, Job, ProviderBatch, Usage
 from backburner.storage.accounts import ApiKey, User
+from backburner.storage.overview import Overview
 from backburner.times import rfc3339
 
 JsonObject = dict[str, Any]
@@ -139,12 +142,40 @@ def user_json(user: User) -> JsonObject:
     return {**attrs.asdict(user), "object": "user", "created_at": rfc3339(user.created_at)}
 
 
+def scheduler_json(instance: InstanceStatus, found: Overview, available: Iterable[str]) -> JsonObject:
+    """The server as an operator sees it. A provider that was not used yet shows as active."""
+    states = {name: {"name": name, "state": "active", "reason": None, "retry_at": None} for name in sorted(available)}
+    states |= {state.name: attrs.asdict(state) | {"retry_at": _time(state.retry_at)} for state in found.providers}
+    return {
+        "is_leader": instance.is_leader,
+        "leader": _leader(found.leader),
+        "refusal": instance.refusal,
+        "polling_enabled": instance.polling_enabled and found.polling,
+        "last_cycle": found.last_cycle,
+        "next_tick_at": _time(instance.next_tick_at),
+        "open_provider_batches": sum(found.open_batches.values()),
+        "open_provider_batches_by_status": dict(found.open_batches),
+        "oldest_next_poll_at": _time(found.oldest_next_poll_at),
+        "background_tasks": instance.background_tasks,
+        "writer_queue": instance.writer_queue,
+        "deliveries_pending": found.deliveries_pending,
+        "providers": list(states.values()),
+    }
+
+
+def _leader(leader: tuple[str, int, datetime] | None) -> JsonObject | None:
+    if leader is None:
+        return None
+    instance_id, epoch, acquired_at = leader
+    return {"instance_id": instance_id, "epoch": epoch, "acquired_at": rfc3339(acquired_at)}
+
+
 def counts_json(counts: Counts) -> JsonObject:
     return {"total": counts.total, **attrs.asdict(counts)}
 
 
 def _usage(usage: Usage | None) -> JsonObject | None:
-    return None if usage is None else attrs.asdict(usage)
+    return None if usage is None else msgspec.structs.asdict(usage)
 
 
 def _time(moment: datetime | None) -> str | None:

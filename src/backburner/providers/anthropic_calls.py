@@ -15,6 +15,7 @@ import trio
 from anthropic._base_client import get_platform
 
 from backburner.providers.anthropic_errors import Answer, NoAnswer
+from backburner.providers.gunzip import Gunzip
 from backburner.providers.upload import Upload
 
 CONNECT_TIMEOUT = 10.0
@@ -54,12 +55,21 @@ class Download:
     answer: Answer  # with a body exactly when it is not a success
     patience: float
     _chunks: AsyncGenerator[bytes, None]
+    _gunzip: Gunzip | None
 
     async def next_chunk(self) -> bytes | None:
-        """Some bytes, None at the clean end. Raises NoAnswer when the connection breaks or stalls."""
+        """Some bytes, perhaps none yet; None at the clean end. Raises NoAnswer when the connection breaks or stalls."""
         with _translated(), trio.move_on_after(self.patience):
-            return await anext(self._chunks, None)
+            return self._decoded(await anext(self._chunks, None))
         raise _stalled(self.patience)
+
+    def _decoded(self, chunk: bytes | None) -> bytes | None:
+        if self._gunzip is None:
+            return chunk
+        if chunk is None:
+            self._gunzip.finish()
+            return None
+        return self._gunzip.feed(chunk)
 
 
 @attrs.frozen(kw_only=True)
@@ -98,9 +108,10 @@ class Calls:
     async def download(self, url: str) -> AsyncIterator[Download]:
         """GET and read the body piece by piece. Leaving closes the connection."""
         response = await self._open(url)
-        chunks = response.aiter_bytes()
+        gunzip = Gunzip() if response.headers.get("content-encoding", "").lower() == "gzip" else None
+        chunks = response.aiter_raw() if gunzip else response.aiter_bytes()
         try:
-            yield Download(answer=self._head(response), patience=self.patience, chunks=chunks)
+            yield Download(answer=self._head(response), patience=self.patience, chunks=chunks, gunzip=gunzip)
         finally:
             await _unwind(chunks)
             with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
@@ -112,7 +123,7 @@ class Calls:
             await self.client.close()
 
     async def _open(self, url: str) -> httpx2.Response:
-        options = _options(headers={"accept": "application/binary"})
+        options = _options(headers={"accept": "application/binary", "accept-encoding": "gzip"})
         send: partial[Awaitable[httpx2.Response]] = partial(
             self.client.get, url, cast_to=httpx2.Response, stream=True, options=options
         )

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from backburner.storage import postgresql, sqlite
 
 
-def insert_many(tx: sa.Connection, table: sa.Table, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> int:
+def insert_many(tx: sa.Connection, table: sa.Table, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> int:
     """Insert the rows whose key is not there yet, and return how many were inserted.
 
     Values go to the driver as they are: no column type converts them.

@@ -150,7 +150,7 @@ def _fills(tx: sa.Connection, job: Job, rows: Sequence[Any]) -> dict[int, str | 
 
 def requests_of(tx: sa.Connection, job_key: int) -> int:
     """The key of the job whose requests a batch job's items point into: its own, or that of the job it retries."""
-    return tx.execute(sa.select(jobs.c.requests_of).where(jobs.c.id == job_key)).scalar_one()
+    return int(tx.execute(sa.select(jobs.c.requests_of).where(jobs.c.id == job_key)).scalar_one())
 
 
 def retryable(

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
+import msgspec
 import sqlalchemy as sa
 
 from backburner.commands import ResultPage, ResultRow
-from backburner.model import Usage
+from backburner.reading import narrowed
 from backburner.states import BatchStatus
 from backburner.storage.bulk import insert_many
 from backburner.storage.tables import jobs, provider_batches, results
@@ -24,15 +25,14 @@ def store_pages(tx: sa.Connection, pages: Sequence[ResultPage], *, now: datetime
     """
     pages = _of_open_batches(tx, pages)
     save = tx.begin_nested()
-    wanted = [(page, row) for page in pages for row in page.rows]
-    if _insert(tx, wanted) != len(wanted):
-        save.rollback()
-        wanted = _only_new(tx, pages)
-        _insert(tx, wanted)
-    else:
+    if _insert(tx, pages) == sum(len(page.rows) for page in pages):
         save.commit()
-    _count(tx, wanted, now)
-    return len(wanted)
+    else:
+        save.rollback()
+        pages = _only_new(tx, pages)
+        _insert(tx, pages)
+    _count(tx, pages, now)
+    return sum(len(page.rows) for page in pages)
 
 
 def _of_open_batches(tx: sa.Connection, pages: Sequence[ResultPage]) -> list[ResultPage]:
@@ -44,54 +44,46 @@ def _of_open_batches(tx: sa.Connection, pages: Sequence[ResultPage]) -> list[Res
     return [page for page in pages if page.batch_key in open_keys]
 
 
-Wanted = list[tuple[ResultPage, ResultRow]]
-
-
-def _insert(tx: sa.Connection, wanted: Wanted) -> int:
-    rows = [(page.job_key, row.index, page.round, page.batch_key, row.status.value, row.result) for page, row in wanted]
+def _insert(tx: sa.Connection, pages: Sequence[ResultPage]) -> int:
+    rows = [
+        (page.job_key, row.index, page.round, page.batch_key, row.status, row.result)
+        for page in pages
+        for row in page.rows
+    ]
     return insert_many(tx, results, COLUMNS, rows)
 
 
-def _only_new(tx: sa.Connection, pages: Sequence[ResultPage]) -> Wanted:
+def _only_new(tx: sa.Connection, pages: Sequence[ResultPage]) -> list[ResultPage]:
     seen: set[tuple[int, int, int]] = set()
-    new: Wanted = []
-    for page in pages:
-        indices = [row.index for row in page.rows]
-        stored = sa.select(results.c.idx).where(
-            results.c.job_id == page.job_key,
-            results.c.round == page.round,
-            results.c.idx.between(min(indices), max(indices)),
-        )
-        seen.update((page.job_key, page.round, index) for index in tx.execute(stored).scalars())
-        for row in page.rows:
-            if (key := (page.job_key, page.round, row.index)) not in seen:
-                seen.add(key)
-                new.append((page, row))
+    return [narrowed(page, rows) for page in pages if (rows := _new_rows(tx, page, seen))]
+
+
+def _new_rows(tx: sa.Connection, page: ResultPage, seen: set[tuple[int, int, int]]) -> list[ResultRow]:
+    indices = [row.index for row in page.rows]
+    stored = stored_indices(tx, page.job_key, page.round, min(indices), max(indices))
+    seen.update((page.job_key, page.round, index) for index in stored)
+    new = []
+    for row in page.rows:
+        if (key := (page.job_key, page.round, row.index)) not in seen:
+            seen.add(key)
+            new.append(row)
     return new
 
 
-def _count(tx: sa.Connection, wanted: Wanted, now: datetime) -> None:
-    of_batch: dict[int, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    of_job: dict[int, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    for page, row in wanted:
-        of_batch[page.batch_key][row.status.value] += 1
-        of_job[page.job_key][row.status.value] += 1
-        if row.usage is not None:
-            _add_usage(of_job[page.job_key], row.usage)
+def _count(tx: sa.Connection, pages: Sequence[ResultPage], now: datetime) -> None:
+    of_batch: dict[int, Counter[str]] = defaultdict(Counter)
+    of_job: dict[int, Counter[str]] = defaultdict(Counter)
+    for page in pages:
+        of_batch[page.batch_key].update(page.counts)
+        of_job[page.job_key].update(page.counts)
+        of_job[page.job_key].update(msgspec.structs.asdict(page.usage))
     for key in sorted(of_batch):
         _add(tx, provider_batches, key, of_batch[key])
     for key in sorted(of_job):  # in order, so that two transactions never wait for each other crosswise
         _add(tx, jobs, key, of_job[key], updated_at=now, version=jobs.c.version + 1)
 
 
-def _add_usage(sums: dict[str, int], usage: Usage) -> None:
-    sums["input_tokens"] += usage.input_tokens
-    sums["output_tokens"] += usage.output_tokens
-    sums["cache_creation_input_tokens"] += usage.cache_creation_input_tokens
-    sums["cache_read_input_tokens"] += usage.cache_read_input_tokens
-
-
-def _add(tx: sa.Connection, table: sa.Table, key: int, steps: dict[str, int], **also: object) -> None:
+def _add(tx: sa.Connection, table: sa.Table, key: int, steps: Mapping[str, int], **also: object) -> None:
     sums = {name: table.c[name] + step for name, step in steps.items()}
     tx.execute(sa.update(table).where(table.c.id == key).values(**sums, **also))
 

@@ -91,11 +91,11 @@ def back_up(source: Path, destination: Path) -> None:
     partial.replace(destination)
 
 
-def insert_many(tx: sa.Connection, table: sa.Table, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> int:
+def insert_many(tx: sa.Connection, table: sa.Table, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> int:
     """Insert the rows that are not there yet; return how many were."""
     marks = ", ".join("?" * len(columns))
     statement = f"INSERT OR IGNORE INTO {table.name} ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608  # own names
-    return tx.exec_driver_sql(statement, [tuple(row) for row in rows]).rowcount
+    return tx.exec_driver_sql(statement, list(rows)).rowcount
 
 
 def translate(error: sa.exc.DBAPIError) -> Exception:

@@ -1,0 +1,107 @@
+"""What a new batch may say besides its requests, in a JSON body or as query parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import attrs
+import msgspec
+
+from backburner.errors import Invalid, Malformed
+from backburner.http.checks import check_callback, check_metadata
+from backburner.http.items import Defaults
+from backburner.http.query import Parameter, flag, number, whole, words
+from backburner.http.services import Services
+from backburner.http.strict import decode
+
+LONGEST_DEADLINE = 366 * 86_400.0  # seconds
+MOST_CHUNK_ITEMS = 100_000
+_INT32 = (-(2**31), 2**31 - 1)
+
+
+@attrs.frozen(kw_only=True)
+class BatchOptions:
+    """Checked, the defaults filled in. `deadline_seconds` counts from now."""
+
+    provider: str
+    metadata: dict[str, Any]
+    callback_url: str | None
+    priority: int
+    deadline_seconds: float | None
+    chunk_items: int | None
+    defaults: Defaults | None
+
+
+class BatchDocument(msgspec.Struct, forbid_unknown_fields=True):
+    """The members of a JSON body beside `requests`."""
+
+    provider: str | None = None
+    metadata: dict[str, Any] | None = None
+    callback_url: str | None = None
+    priority: Annotated[int, msgspec.Meta(ge=_INT32[0], le=_INT32[1])] | None = None
+    deadline_seconds: Annotated[float, msgspec.Meta(gt=0, le=LONGEST_DEADLINE)] | None = None
+    chunk_items: Annotated[int, msgspec.Meta(ge=1, le=MOST_CHUNK_ITEMS)] | None = None
+    defaults: dict[str, msgspec.Raw] | None = None
+
+
+JSON_QUERY: Mapping[str, Parameter] = {"dry_run": Parameter(convert=flag, default=False)}
+
+
+def options_of_document(services: Services, members: bytes) -> BatchOptions:
+    """From the JSON body without its requests. Raises Malformed and Invalid."""
+    given = decode(members, BatchDocument)
+    return _checked(services, msgspec.structs.asdict(given))
+
+
+def options_of_query(services: Services, given: Mapping[str, Any]) -> BatchOptions:
+    """From converted query parameters. Raises Invalid."""
+    return _checked(services, {**given, "defaults": None})
+
+
+def _checked(services: Services, given: Mapping[str, Any]) -> BatchOptions:
+    provider, metadata = given["provider"] or services.provider, given["metadata"] or {}
+    if provider not in services.providers:
+        known = ", ".join(sorted(services.providers))
+        raise Invalid(
+            f"There is no provider {provider!r} here; known: {known}.", code="unknown_provider", param="provider"
+        )
+    check_metadata(metadata)
+    if given["callback_url"] is not None:
+        check_callback(services, given["callback_url"])
+    return BatchOptions(
+        provider=provider,
+        metadata=metadata,
+        callback_url=given["callback_url"],
+        priority=given["priority"] or 0,
+        deadline_seconds=given["deadline_seconds"],
+        chunk_items=given["chunk_items"],
+        defaults=given["defaults"],
+    )
+
+
+def _metadata(text: str) -> dict[str, Any]:
+    try:
+        return decode(text.encode(), dict[str, Any])
+    except Malformed as error:
+        raise Invalid(str(error).replace("The body", "The parameter 'metadata'"), param="metadata") from None
+    except Invalid as error:
+        raise Invalid(str(error), code=error.code, param=f"metadata.{error.param or ''}".rstrip(".")) from None
+
+
+def _deadline(text: str) -> float:
+    seconds = number(0, LONGEST_DEADLINE)(text)
+    if seconds == 0:
+        raise ValueError("must be above 0")
+    return seconds
+
+
+NDJSON_QUERY: Mapping[str, Parameter] = {
+    **JSON_QUERY,
+    "provider": Parameter(convert=words()),
+    "metadata": Parameter(convert=_metadata),
+    "callback_url": Parameter(convert=str),
+    "priority": Parameter(convert=whole(*_INT32)),
+    "deadline_seconds": Parameter(convert=_deadline),
+    "chunk_items": Parameter(convert=whole(1, MOST_CHUNK_ITEMS)),
+}

@@ -1,0 +1,86 @@
+"""Whether the process is up, whether it can take requests, and its numbers for Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import attrs
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from quart import Response, request
+
+from backburner.http.call import Call, reply
+from backburner.http.envelope import problem
+from backburner.http.query import query
+from backburner.http.services import InstanceStatus, Services
+from backburner.storage.facts import is_polling
+from backburner.storage.overview import Overview, overview
+
+_TEXT = "text/plain; version=0.0.4; charset=utf-8"
+
+
+async def healthz(services: Services) -> Response:
+    """The process answers."""
+    _no_parameters()
+    return reply({"status": "ok", "version": services.version})
+
+
+async def readyz(services: Services) -> Response:
+    """200 when the database answers and nothing else is in the way; else 503."""
+    _no_parameters()
+    reason = services.ready()
+    if reason is not None:
+        return problem(503, "not_ready", reason)
+    await services.database.read(is_polling)
+    return reply({"status": "ready", "version": services.version})
+
+
+async def metrics(call: Call) -> Response:
+    """Numbers of all organizations, so for the operator's keys only."""
+    call.query()
+    call.require_operator()
+    return await exposition(call.services)
+
+
+async def public_metrics(services: Services) -> Response:
+    """The same for everybody, where the settings say so."""
+    _no_parameters()
+    return await exposition(services)
+
+
+async def exposition(services: Services) -> Response:
+    """What the rest of the program counts, then what the database and this instance show now."""
+    now = CollectorRegistry()
+    now.register(_Snapshot(services.status(), await services.database.read(overview)))
+    return Response(generate_latest(services.registry) + generate_latest(now), 200, content_type=_TEXT)
+
+
+@attrs.frozen
+class _Snapshot:
+    instance: InstanceStatus
+    found: Overview
+
+    def collect(self) -> Iterable[Metric]:
+        yield _by("backburner_active_jobs", "Jobs that have not ended.", "status", self.found.active_jobs)
+        yield _by("backburner_open_provider_batches", "Batches not final.", "status", self.found.open_batches)
+        states = {provider.name: float(provider.state == "active") for provider in self.found.providers}
+        yield _by("backburner_provider_active", "1 while submissions go to the provider.", "provider", states)
+        for name, help_text, value in (
+            ("deliveries_pending", "Webhooks still owed.", self.found.deliveries_pending),
+            ("writer_queue", "Commands that wait for the bulk writer.", self.instance.writer_queue),
+            ("background_tasks", "Tasks at work in the background.", self.instance.background_tasks),
+            ("is_leader", "1 on the instance that submits and polls.", self.instance.is_leader),
+            ("polling_enabled", "0 while polling is paused by hand.", self.found.polling),
+        ):
+            yield GaugeMetricFamily(f"backburner_{name}", help_text, value=float(value))
+
+
+def _by(name: str, help_text: str, label: str, values: Mapping[str, float]) -> Metric:
+    family = GaugeMetricFamily(name, help_text, labels=[label])
+    for key, value in sorted(values.items()):
+        family.add_metric([key], value)
+    return family
+
+
+def _no_parameters() -> None:
+    query(request.query_string, {})

@@ -1,0 +1,81 @@
+"""The operator's view of polling and submitting, and the switches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from quart import Response
+
+from backburner.http import paging
+from backburner.http.call import Call, reply
+from backburner.http.paging import Page, envelope, require_id
+from backburner.http.services import InstanceStatus, Services
+from backburner.http.shapes import scheduler_json, unresolved_json
+from backburner.storage import batches
+from backburner.storage.notifications import announce_work
+from backburner.storage.overview import overview, pause, resume
+
+_UNRESOLVED = paging.parameters("batch", order="asc")
+
+
+async def get_status(call: Call) -> Response:
+    """Who leads, what is open, how the last cycle went."""
+    call.query()
+    call.require_operator()
+    return reply(await _status(call.services))
+
+
+async def poll(call: Call) -> Response:
+    """Tick now, whichever instance leads."""
+    await _switching(call)
+    call.services.poll_now()
+    await call.services.database.write(announce_work)
+    return reply(await _status(call.services))
+
+
+async def pause_polling(call: Call) -> Response:
+    """No batch is polled or submitted any more, on any instance and through restarts, until `resume`."""
+    await _switching(call)
+    await call.services.database.write(pause, now=call.services.clock.now())
+    return reply(await _status(call.services))
+
+
+async def resume_polling(call: Call) -> Response:
+    """Go on, and try a provider again that waits for a person."""
+    await _switching(call)
+    await call.services.database.write(resume, now=call.services.clock.now())
+    call.services.work()
+    call.services.poll_now()
+    return reply(await _status(call.services))
+
+
+async def _switching(call: Call) -> None:
+    await call.nothing()
+    call.require_operator()
+
+
+async def _status(services: Services) -> dict[str, Any]:
+    instance: InstanceStatus = services.status()
+    return scheduler_json(instance, await services.database.read(overview), services.providers)
+
+
+async def list_unresolved(call: Call) -> Response:
+    """Provider batches of which it is not known whether the provider has them, oldest first."""
+    page = Page.of(call.query(_UNRESOLVED))
+    call.require_operator()
+    found = await call.services.database.read(batches.unresolved)
+    rows, has_more = page.cut(found, lambda batch: batch.id)
+    return reply(envelope([unresolved_json(batch) for batch in rows], has_more))
+
+
+async def abandon_batch(call: Call, batch_id: str) -> Response:
+    """Give up such a batch: its items end as errored."""
+    await _switching(call)
+    require_id("batch", batch_id)
+    services = call.services
+    ended = await services.database.write(batches.abandon, batch_id, now=services.clock.now(), ids=services.ids)
+    services.changes.all_changed()
+    services.work()
+    return reply(
+        {"id": batch_id, "object": "provider_batch", "status": "closed", "ended_job_id": ended.id if ended else None}
+    )

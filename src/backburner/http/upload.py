@@ -1,0 +1,92 @@
+"""The requests of one batch on their way in: each checked, then staged."""
+
+from __future__ import annotations
+
+from array import array
+from collections import deque
+from contextlib import suppress
+
+import attrs
+
+from backburner.errors import Invalid, Malformed, TransientError
+from backburner.http.batch_report import Report
+from backburner.http.items import CheckedItem, Defaults, LineFault, check_item, too_large
+from backburner.http.services import Services
+from backburner.intake import PAGE_ITEMS, Intake, open_intake
+from backburner.model import NewItem
+
+
+@attrs.define(kw_only=True, eq=False)
+class Upload:
+    """Memory: the intake's, and four bytes an item. Nothing is staged before the first good request.
+
+    Requests go on being checked after a bad one, so that the report is complete.
+    """
+
+    services: Services
+    report: Report
+    defaults: Defaults | None = None
+    taken: int = attrs.field(default=0, init=False)  #: requests, the bad ones included
+    intake: Intake | None = attrs.field(default=None, init=False)
+    _places: array[int] = attrs.field(factory=lambda: array("I"), init=False)  # of the items staged, in order
+    # A page is staged when its last item is added, so its duplicates are among these.
+    _lately: deque[str] = attrs.field(factory=lambda: deque(maxlen=PAGE_ITEMS), init=False)
+
+    async def take(self, place: int, raw: bytes | None) -> None:
+        """The next request; None stands for one that was too large to be read.
+
+        Raises Invalid when there are more than a job may have, and Malformed for what is not JSON inside a JSON body.
+        """
+        limits = self.services.limits
+        self.taken += 1
+        if self.taken > limits.max_items_per_job:
+            message = f"A job may have at most {limits.max_items_per_job:,} requests."
+            raise Invalid(message, code="too_many_items", param="requests")
+        checked = [too_large(limits.max_item_bytes)] if raw is None else check_item(raw, self.defaults)
+        if not isinstance(checked, CheckedItem):
+            self._refuse(place, checked)
+        elif len(checked.params) > limits.max_item_bytes:  # with the defaults
+            self._refuse(place, [too_large(limits.max_item_bytes)])
+        else:
+            await self._stage(place, checked)
+
+    async def _stage(self, place: int, item: CheckedItem) -> None:
+        if self.intake is None:
+            self.intake = await open_intake(self.services.database, self.services.clock, self.services.ids)
+        self._places.append(place)
+        self._lately.append(item.custom_id)
+        await self.intake.add(NewItem(item.custom_id, item.params.decode(), len(item.params), item.agent_id))
+        if self.intake.duplicates:
+            self._report_duplicates(self.intake)
+
+    def _refuse(self, place: int, faults: list[LineFault]) -> None:
+        if self.report.place == "index":
+            for fault in faults:
+                if fault.syntax:
+                    raise Malformed(f"requests[{place}]: {fault.message}", param=f"requests[{place}]")
+        self.report.refuse(place, faults)
+
+    def _report_duplicates(self, intake: Intake) -> None:
+        for position, earlier in intake.duplicates:
+            custom_id = self._lately[position - intake.count]
+            self.report.duplicate(self._places[position], self._places[earlier], custom_id)
+        intake.duplicates.clear()
+
+    async def finish(self) -> Intake:
+        """Every request was taken: the intake, ready to be made a job. Raises Invalid with the whole report."""
+        if not self.taken:
+            raise Invalid("A batch needs at least one request.", code="empty_batch", param="requests")
+        if self.intake is not None:
+            await self.intake.flush()
+            self._report_duplicates(self.intake)
+        error = self.report.error()
+        if error is not None or self.intake is None:
+            raise error or AssertionError("neither good nor bad requests")
+        return self.intake
+
+
+async def drop(intake: Intake | None) -> None:
+    """Nothing comes of it. When the database is away, the sweeper finds the leftovers by their age."""
+    if intake is not None:
+        with suppress(TransientError):
+            await intake.drop()

@@ -1,0 +1,103 @@
+"""The commands that work without a server: `db`, `doctor`, and what stops `serve` before it starts."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+
+import httpx2
+import pytest
+from tests.client.fakes import ok, page, refusal
+
+from backburner.cli import profile
+from backburner.cli.profile import Profile
+
+
+@pytest.fixture
+def database(tmp_path, terminal) -> str:
+    url = f"sqlite:///{tmp_path / 'jobs.db'}"
+    assert terminal.run("db", "upgrade", "--database", url).code == 0
+    return url
+
+
+def test_a_new_database_is_made_checked_and_copied(terminal, database, tmp_path):
+    checked = terminal.run("db", "check", "--database", database)
+    assert (checked.code, checked.out.split(maxsplit=2)[:2]) == (0, ["ok", "schema:"])
+    assert terminal.run("db", "backup", "--database", database, str(tmp_path / "copy.db")).code == 0
+    copied = terminal.run("db", "check", "--database", f"sqlite:///{tmp_path / 'copy.db'}", "--json")
+    assert all(json.loads(line)["ok"] for line in copied.out.splitlines())
+
+
+def test_upgrading_again_changes_nothing(terminal, database):
+    assert terminal.run("db", "upgrade", "--database", database).out == "The schema is up to date.\n"
+
+
+def test_the_database_may_come_from_the_environment(terminal, database):
+    terminal.environ["BACKBURNER_DATABASE_URL"] = database
+    assert terminal.run("db", "check").code == 0
+
+
+def test_a_database_that_is_not_there_is_one_line_and_is_not_made(terminal, tmp_path):
+    ran = terminal.run("db", "check", "--database", f"sqlite:///{tmp_path / 'none.db'}")
+    assert (ran.code, ran.err) == (1, f"Error: {tmp_path / 'none.db'} does not exist.\n")
+    assert not (tmp_path / "none.db").exists()
+
+
+def test_what_is_no_database_is_one_line(terminal, tmp_path):
+    (tmp_path / "text.db").write_text("This is no database." * 100)
+    ran = terminal.run("db", "check", "--database", f"sqlite:///{tmp_path / 'text.db'}")
+    assert ran.code == 1
+    assert ran.err.startswith("Error: ")
+    assert ran.err.count("\n") == 1
+
+
+def test_a_violated_rule_fails_the_check(terminal, database):
+    with sqlite3.connect(database.removeprefix("sqlite:///")) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.close()
+    ran = terminal.run("db", "check", "--database", database)
+    assert (ran.code, ran.out.split()[0]) == (1, "WRONG")
+
+
+def test_doctor_finds_everything_well(terminal, database):
+    profile.save(terminal.profile, Profile("http://server:1", "bb_key"))
+    ran = terminal.run("doctor", "--database", database, answers=[ok({}), page()])
+    assert ran.code == 0
+    assert "ok     server:    http://server:1 is ready and knows the key" in ran.out.splitlines()
+
+
+def test_doctor_says_what_is_wrong_and_goes_on(terminal, tmp_path):
+    terminal.environ["BACKBURNER_PORT"] = "x"
+    profile.save(terminal.profile, Profile("http://server:1", "bb_key"))
+    terminal.profile.chmod(0o644)
+    ran = terminal.run("doctor", "--json", answers=[ok({}), refusal(401, message="No such key.")])
+    wrong = [json.loads(line)["what"] for line in ran.out.splitlines() if json.loads(line)["ok"] is False]
+    assert (ran.code, wrong) == (1, ["settings", "profile", "server"])
+
+
+def test_doctor_is_content_before_the_first_start(terminal, tmp_path):
+    url = f"sqlite:///{tmp_path / 'none.db'}"
+    ran = terminal.run("doctor", "--database", url, answers=[httpx2.ConnectError("refused")])
+    assert ran.code == 0
+    assert "`backburner serve` makes it" in ran.out
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "named"),
+    [
+        ("BACKBURNER_PORT", "x", "Setting port: 'x' (from BACKBURNER_PORT) is not allowed."),
+        ("BACKBURNER_CONFIG", "/no/such/file", "Cannot read the settings file /no/such/file"),
+        ("BACKBURNER_SANDBOX_FAULTS", "moon:429", "Setting sandbox_faults: unknown endpoint 'moon'"),
+        ("BACKBURNER_LOG_FILE", "/no/such/folder/log", "Setting log_file: cannot write '/no/such/folder/log'"),
+    ],
+)
+def test_a_wrong_setting_stops_serve_with_one_line(terminal, variable, value, named):
+    terminal.environ[variable] = value
+    ran = terminal.run("serve")
+    assert ran.code == 2
+    assert ran.err.startswith(f"Error: {named}")
+    assert ran.err.count("\n") == 1
+
+
+def test_an_option_of_serve_is_named_as_it_was_given(terminal):
+    assert "(from --port)" in terminal.run("serve", "--port", "70000").err
