@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import os
 import secrets
 import signal
@@ -123,6 +124,7 @@ async def _run(
         url = await nursery.start(system.run, front, stop)
         with trio.move_on_after(FIRST_CAMPAIGN):
             await system.leader.tried.wait()
+        nursery.start_soon(_preload)
         on_ready(
             Ready(
                 url=settings.public_url or url,
@@ -228,6 +230,11 @@ async def _provider(settings: Settings, origins: Origins, database: Database) ->
         port = await nursery.start(_serve_sandbox, settings, origins, _sandbox_path(settings, database))
         yield partial(open_anthropic, api_key=SANDBOX, base_url=f"http://127.0.0.1:{port}", **common)
         nursery.cancel_scope.cancel()
+
+
+async def _preload() -> None:
+    """Load the SDK, which takes a second, before a standby has to take over in two."""
+    await trio.to_thread.run_sync(partial(importlib.import_module, "backburner.providers.anthropic_calls"))
 
 
 @asynccontextmanager

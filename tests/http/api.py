@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -19,7 +20,7 @@ from backburner.commands import BatchEnded, BatchIngested, Polled, ResultPage, R
 from backburner.http.app import create_app
 from backburner.http.services import InstanceStatus, Limits, Services
 from backburner.ids import Ids
-from backburner.model import Job, ProviderBatch, Term
+from backburner.model import Job, ProviderBatch, Term, Usage
 from backburner.signing import new_secret
 from backburner.states import ItemStatus
 from backburner.storage import accounts, batches, fence, jobs, migrate, tables
@@ -143,10 +144,12 @@ class Api:
                 term=self.term, batch_key=batch.key, provider_status="ended", response=b"{}", at=now, next_poll_at=now
             )
         )
-        rows = tuple(ResultRow(index, status, result_text(index, status), None) for index, status in enumerate(outcomes))
-        await self.lead(
-            ResultPage(term=self.term, batch_key=batch.key, job_key=job.key, round=1, rows=rows, byte_size=1000)
-        )
+        rows = [ResultRow(index, status.value, result_text(index, status)) for index, status in enumerate(outcomes)]
+        page = ResultPage(
+            term=self.term, batch_key=batch.key, job_key=job.key, round=1, rows=tuple(rows),
+            counts=Counter(row.status for row in rows), usage=Usage(), byte_size=1000,
+        )  # fmt: skip
+        await self.lead(page)
         if whole:
             await self.lead(BatchIngested(term=self.term, batch_key=batch.key, at=now))
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
 from itertools import count
 from typing import Any
 
 import msgspec
+import structlog
 import trio
 from quart import Response, request
+from structlog.testing import capture_logs
 
 from backburner.errors import Conflict, Invalid, Malformed, NotFound, StorageUnavailable
 from backburner.http.body import open_body, read_json
@@ -68,3 +72,15 @@ def edge_app(*, batch_limit: int = 1000) -> EdgeApp:
         return {"slept": True}
 
     return app
+
+
+@contextmanager
+def logged() -> Iterator[list[MutableMapping[str, Any]]]:
+    """What is logged in the block, of every level; the suite is quiet otherwise."""
+    quiet = structlog.get_config()["wrapper_class"]
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(0))
+    try:
+        with capture_logs() as logs:
+            yield logs
+    finally:
+        structlog.configure(wrapper_class=quiet)

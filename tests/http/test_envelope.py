@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 from quart.testing.utils import sentinel
-from structlog.testing import capture_logs
-from tests.http.edge import edge_app
+from tests.http.edge import edge_app, logged
 
 
 @pytest.mark.parametrize(
@@ -34,7 +33,7 @@ async def test_errors_have_the_envelope(method, path, status, error):
 
 
 async def test_what_went_wrong_inside_is_logged_and_not_told():
-    with capture_logs() as logs:
+    with logged() as logs:
         response = await edge_app().test_client().get("/v1/errors/bug")
     assert b"hunter2" not in await response.get_data()
     assert [(log["event"], log["request_id"], str(log["exc_info"])) for log in logs] == [

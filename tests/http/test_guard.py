@@ -8,8 +8,7 @@ from hypercorn.events import Event, RawData
 from hypercorn.protocol.events import Body
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
-from structlog.testing import capture_logs
-from tests.http.edge import edge_app
+from tests.http.edge import edge_app, logged
 from tests.http.raw import OK, get, parsed, post, read_all, read_answer, send, served
 
 from backburner.http.caps import ConnectionCaps
@@ -68,10 +67,10 @@ async def test_an_error_in_one_connection_stays_with_it():
         raise ZeroDivisionError
 
     async with served(new_request_id=broken) as server:
-        with capture_logs() as logs:
+        with logged() as logs:
             assert await server.exchange(b"garbage\r\n\r\n") == b""
+            assert await server.is_well()
         assert [log["event"] for log in logs] == ["connection_failed"]
-        assert await server.is_well()
 
 
 async def test_bytes_behind_the_last_request_keep_nothing_waiting():

@@ -41,8 +41,9 @@ class DeliveryStore(Protocol):
         busy_receivers: frozenset[str],
         busy_organizations: frozenset[int],
     ) -> list[DueDelivery]:
-        """At most `limit` pending deliveries that are due, longest due first, none of busy receivers or organizations.
+        """Some of the pending deliveries that are due, `limit` at most, none of busy receivers or organizations.
 
+        Fewer than `limit` means that each receiver with more of them has at least some among these.
         Nobody else gets them before `lease_until`.
         """
         ...

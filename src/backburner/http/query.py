@@ -84,11 +84,11 @@ def moment(text: str) -> datetime:
     """A time of RFC 3339 with its zone, as UTC. A `+` that arrives as a space is understood."""
     try:
         found = datetime.fromisoformat(text.replace(" ", "+") if "T" in text else text)
-    except ValueError:
-        found = None
-    if found is None or found.tzinfo is None:
-        raise ValueError("must be a time such as 2026-01-31T12:00:00Z")
-    return found.astimezone(UTC)
+        if found.tzinfo is not None:
+            return found.astimezone(UTC)
+    except (ValueError, OverflowError):  # overflow: a zone carries it over the first or the last year
+        pass
+    raise ValueError("must be a time such as 2026-01-31T12:00:00Z")
 
 
 def query(raw: bytes, parameters: Mapping[str, Parameter]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from backburner.commands import (
 from backburner.ids import Ids
 from backburner.model import Term
 from backburner.states import BatchStatus
-from backburner.storage import batches, results
+from backburner.storage import batches, results, submissions
 from backburner.storage.deliveries import record_attempts
 from backburner.storage.fence import fence
 from backburner.storage.notifications import announce_jobs
@@ -59,7 +59,7 @@ def apply_leader_commands(
     stored = results.store_pages(tx, pages, now=now) if pages else 0
     _record_failed_reads(tx, _only(commands, ReadFailed))
     for wrong in _only(commands, NotOurs):
-        batches.rule_out(tx, wrong.batch_key, [wrong.provider_batch_id], look_at=wrong.at)
+        submissions.rule_out(tx, wrong.batch_key, [wrong.provider_batch_id], look_at=wrong.at)
     touched = {page.job_key for page in pages}
     touched |= _jobs_of(tx, [command.batch_key for command in ended])
     finished = _ingest(tx, _only(commands, BatchIngested), ids)

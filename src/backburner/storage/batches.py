@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import sqlalchemy as sa
 
-from backburner.completion import LOOKBACK_EXCEEDED, PROVIDER_REJECTED
+from backburner.completion import LOOKBACK_EXCEEDED
 from backburner.errors import Conflict, NotFound
 from backburner.ids import Ids
-from backburner.model import Job, PlannedBatch, ProviderBatch
+from backburner.model import Job, ProviderBatch
 from backburner.states import BATCH_FINAL, BATCH_IN_FLIGHT, BatchStatus, ItemStatus
-from backburner.storage.jobs import set_running
+from backburner.storage.jobs import set_running, stop_job
 from backburner.storage.notifications import announce_jobs, announce_work
 from backburner.storage.rows import batch_of, select_batches
 from backburner.storage.settle import close_batch, settle_job
@@ -26,6 +26,7 @@ T = TypeVar("T")
 POLLED = (BatchStatus.SUBMITTED, BatchStatus.ENDED)
 #: Statuses of submissions whose outcome is not known.
 UNSETTLED = (BatchStatus.UNKNOWN, BatchStatus.QUARANTINED)
+_GIVEN = (*POLLED, *UNSETTLED)
 
 
 def get_batch(tx: sa.Connection, key: int) -> ProviderBatch:
@@ -65,30 +66,43 @@ def next_poll_time(tx: sa.Connection, provider: str, statuses: Sequence[BatchSta
 
 
 def batches_older_than(tx: sa.Connection, *, before: datetime, limit: int) -> list[ProviderBatch]:
-    """Batches that the provider was given before `before` and that are not final."""
+    """Batches that the provider was given, or may have been given, before `before` and that are not final."""
     old = select_batches().where(
-        provider_batches.c.status.in_([BatchStatus.SUBMITTED, BatchStatus.ENDED]),
-        provider_batches.c.submitted_at < before,
+        provider_batches.c.status.in_(_GIVEN),
+        sa.func.coalesce(provider_batches.c.submitted_at, provider_batches.c.intent_at) < before,
     )
     return [batch_of(row) for row in tx.execute(old.order_by(provider_batches.c.id).limit(limit))]
 
 
 def give_up(tx: sa.Connection, key: int, *, now: datetime, ids: Ids) -> Job | None:
-    """Expire a batch that is older than the lookback: what it owes counts as expired. Returns a job that this ended."""
-    job_key = close_batch(tx, key, fill=ItemStatus.EXPIRED, code=LOOKBACK_EXCEEDED, now=now, allowed=POLLED)
+    """Expire a batch that is older than the lookback, and its job: what it owes counts as expired.
+
+    Returns a job that this ended.
+    """
+    job_key = close_batch(tx, key, fill=ItemStatus.EXPIRED, code=LOOKBACK_EXCEEDED, now=now, allowed=_GIVEN)
     if job_key is None:
         return None
-    tx.execute(
-        sa.update(jobs).where(jobs.c.id == job_key, jobs.c.stopping.is_(None)).values(stopping=LOOKBACK_EXCEEDED)
-    )
-    return settled(tx, job_key, now=now, ids=ids)
+    job = stop_job(tx, job_key, LOOKBACK_EXCEEDED, now=now, ids=ids)
+    if job is not None and job.callback_url is not None:
+        announce_work(tx)
+    return job
 
 
 # --- submitting --------------------------------------------------------------------------------------------
 
 
 def submittable(tx: sa.Connection, *, now: datetime) -> list[Candidate]:
-    """Of each organization the planned batch that is to go first: of the most urgent job, oldest first."""
+    """Of each organization the planned batch that is to go first: of the most urgent job, oldest first.
+
+    None of a size that is being looked for at the provider: of two equal batches with unknown outcomes, one could be
+    taken for the other. What waits for a person holds up nothing.
+    """
+    other = provider_batches.alias("other")
+    sought = sa.select(other.c.id).where(
+        other.c.status == BatchStatus.UNKNOWN,
+        other.c.provider == provider_batches.c.provider,
+        other.c.item_count == provider_batches.c.item_count,
+    )
     rank = sa.func.row_number().over(
         partition_by=(provider_batches.c.provider, provider_batches.c.organization_id),
         order_by=(jobs.c.priority.desc(), provider_batches.c.id),
@@ -102,7 +116,11 @@ def submittable(tx: sa.Connection, *, now: datetime) -> list[Candidate]:
             rank.label("rank"),
         )
         .select_from(provider_batches.join(jobs, jobs.c.id == provider_batches.c.job_id))
-        .where(provider_batches.c.status == BatchStatus.PLANNED, provider_batches.c.next_poll_at <= now)
+        .where(
+            provider_batches.c.status == BatchStatus.PLANNED,
+            provider_batches.c.next_poll_at <= now,
+            sa.not_(sought.exists()),
+        )
         .subquery()
     )
     rows = tx.execute(sa.select(waiting).where(waiting.c.rank == 1).order_by(waiting.c.id))
@@ -178,11 +196,14 @@ def attach(
     *,
     provider_batch_id: str,
     status: str,
-    response: bytes,
+    response: bytes | None,
     now: datetime,
     next_poll_at: datetime,
 ) -> bool:
-    """The provider has the batch. False when it had been settled otherwise meanwhile."""
+    """The provider has the batch. False when it had been settled otherwise meanwhile.
+
+    `response` is its answer to the submission; None when that was lost and the batch was found.
+    """
     row = tx.execute(
         sa.update(provider_batches)
         .where(
@@ -193,7 +214,7 @@ def attach(
             status=BatchStatus.SUBMITTED,
             provider_batch_id=provider_batch_id,
             provider_status=status,
-            create_response=response.decode(),
+            create_response=None if response is None else response.decode(),
             submitted_at=now,
             next_poll_at=next_poll_at,
             poll_failures=0,
@@ -206,141 +227,6 @@ def attach(
     set_running(tx, row.job_id, now=now)
     _announce(tx, row.job_id)
     return True
-
-
-def postpone(tx: sa.Connection, key: int, *, until: datetime, error: Any, now: datetime, ids: Ids) -> None:
-    """Nothing was made at the provider: back to planned, or closed if the job is being ended."""
-    row = tx.execute(
-        sa.update(provider_batches)
-        .where(
-            provider_batches.c.id == key,
-            provider_batches.c.status.in_([BatchStatus.SUBMITTING, BatchStatus.UNKNOWN]),
-        )
-        .values(status=BatchStatus.PLANNED, next_poll_at=until, error=error)
-        .returning(provider_batches.c.job_id)
-    ).first()
-    if row is not None:
-        _drop_if_stopping(tx, row.job_id, key, now=now, ids=ids)
-
-
-def _drop_if_stopping(tx: sa.Connection, job_key: int, key: int, *, now: datetime, ids: Ids) -> None:
-    stopping = tx.execute(sa.select(jobs.c.stopping).where(jobs.c.id == job_key).with_for_update()).scalar_one()
-    if stopping is not None:
-        fill = ItemStatus.CANCELED if stopping == "cancelled_by_user" else ItemStatus.EXPIRED
-        close_batch(tx, key, fill=fill, code=None, now=now, allowed={BatchStatus.PLANNED})
-        settled(tx, job_key, now=now, ids=ids)
-
-
-def set_unknown(tx: sa.Connection, key: int, *, look_at: datetime, error: Any) -> None:
-    """Whether the provider made the batch is not known; `look_at` is when to look for it."""
-    tx.execute(
-        sa.update(provider_batches)
-        .where(
-            provider_batches.c.id == key,
-            provider_batches.c.status.in_([BatchStatus.SUBMITTING, *UNSETTLED]),
-        )
-        .values(status=BatchStatus.UNKNOWN, next_poll_at=look_at, error=error)
-    )
-
-
-def quarantine(tx: sa.Connection, key: int, *, error: Any, look_at: datetime) -> None:
-    """Only a person can tell what became of this submission."""
-    tx.execute(
-        sa.update(provider_batches)
-        .where(provider_batches.c.id == key, provider_batches.c.status == BatchStatus.UNKNOWN)
-        .values(status=BatchStatus.QUARANTINED, next_poll_at=look_at, error=error)
-    )
-
-
-def unsettled_submissions(tx: sa.Connection, provider: str, *, epoch: int, now: datetime) -> list[int]:
-    """A provider's submissions to look for now: what earlier terms had under way, and those whose next look is due."""
-    found = sa.select(provider_batches.c.id).where(
-        provider_batches.c.provider == provider,
-        sa.or_(
-            sa.and_(provider_batches.c.status.in_(UNSETTLED), provider_batches.c.next_poll_at <= now),
-            sa.and_(provider_batches.c.status == BatchStatus.SUBMITTING, provider_batches.c.epoch < epoch),
-        ),
-    )
-    return list(tx.execute(found.order_by(provider_batches.c.id)).scalars())
-
-
-def not_candidates(tx: sa.Connection, key: int) -> frozenset[str]:
-    """Provider batches that cannot be the one a lost submission made: those known here, and those ruled out."""
-    provider = sa.select(provider_batches.c.provider).where(provider_batches.c.id == key).scalar_subquery()
-    known = sa.select(provider_batches.c.provider_batch_id).where(
-        provider_batches.c.provider == provider, provider_batches.c.provider_batch_id.is_not(None)
-    )
-    ruled_out = tx.execute(sa.select(provider_batches.c.not_ours).where(provider_batches.c.id == key)).scalar()
-    return frozenset(tx.execute(known).scalars()) | frozenset(ruled_out or ())
-
-
-def rule_out(tx: sa.Connection, key: int, provider_batch_ids: Collection[str], *, look_at: datetime) -> None:
-    """These provider batches are somebody else's; an adoption of one of them is undone and the search goes on."""
-    row = tx.execute(sa.select(provider_batches).where(provider_batches.c.id == key).with_for_update()).one()
-    wrong = sorted({*(row.not_ours or ()), *provider_batch_ids})
-    values: dict[str, Any] = {"not_ours": wrong}
-    if row.status in POLLED and row.provider_batch_id in provider_batch_ids:
-        values |= {
-            "status": BatchStatus.UNKNOWN,
-            "provider_batch_id": None,
-            "next_poll_at": look_at,
-            "intent_at": look_at,
-        }
-        if row.status is BatchStatus.ENDED:
-            tx.execute(sa.update(jobs).where(jobs.c.id == row.job_id).values(batches_ended=jobs.c.batches_ended - 1))
-    tx.execute(sa.update(provider_batches).where(provider_batches.c.id == key).values(**values))
-
-
-def reject(tx: sa.Connection, key: int, *, error: dict[str, Any], now: datetime, ids: Ids) -> Job | None:
-    """The provider refused the batch for good: its items are errored. Returns a job this ended."""
-    allowed = {BatchStatus.SUBMITTING, BatchStatus.UNKNOWN}
-    job_key = close_batch(tx, key, fill=ItemStatus.ERRORED, code=PROVIDER_REJECTED, now=now, allowed=allowed)
-    if job_key is None:
-        return None
-    tx.execute(
-        sa.update(provider_batches)
-        .where(provider_batches.c.id == key)
-        .values(error={"code": PROVIDER_REJECTED, **error})
-    )
-    tx.execute(sa.update(jobs).where(jobs.c.id == job_key, jobs.c.error.is_(None)).values(error=error))
-    return settled(tx, job_key, now=now, ids=ids)
-
-
-def divide(tx: sa.Connection, key: int, second: PlannedBatch, *, first_bytes: int, now: datetime) -> None:
-    """The provider found the batch too large: it is planned again as two, of which `second` is the later half."""
-    row = tx.execute(
-        sa.update(provider_batches)
-        .where(provider_batches.c.id == key, provider_batches.c.status == BatchStatus.SUBMITTING)
-        .values(
-            status=BatchStatus.PLANNED,
-            last_idx=second.first - 1,
-            item_count=provider_batches.c.item_count - second.items,
-            byte_size=first_bytes,
-            next_poll_at=now,
-        )
-        .returning(provider_batches)
-    ).first()
-    if row is None:
-        return
-    copied = {name: getattr(row, name) for name in ("job_id", "organization_id", "provider", "round", "created_at")}
-    tx.execute(
-        sa.insert(provider_batches).values(
-            **copied,
-            public_id=second.id,
-            status=BatchStatus.PLANNED,
-            first_idx=second.first,
-            last_idx=second.last,
-            item_count=second.items,
-            byte_size=second.byte_size,
-            nonce=second.nonce,
-            next_poll_at=now,
-        )
-    )
-    tx.execute(
-        sa.update(jobs)
-        .where(jobs.c.id == row.job_id)
-        .values(batches_total=jobs.c.batches_total + 1, version=jobs.c.version + 1)
-    )
 
 
 def sizes_of_batch(tx: sa.Connection, batch: ProviderBatch) -> list[int]:

@@ -19,8 +19,6 @@ from backburner.storage.bulk import insert_many
 from backburner.storage.notifications import announce_work
 from backburner.storage.tables import attempts, deliveries, jobs
 
-PER_RECEIVER = 4  # deliveries of one receiver in one claim, so that a backlog of one does not hide the others
-
 
 def claim_deliveries(
     tx: sa.Connection,
@@ -32,11 +30,16 @@ def claim_deliveries(
     busy_organizations: Collection[int] = (),
 ) -> list[DueDelivery]:
     """Claim up to `limit` due deliveries until `lease_until`; what is not recorded by then is due again."""
-    chosen = _choose(tx, now, limit, busy_receivers, busy_organizations)
     locked = (
         sa.select(deliveries)
-        .where(deliveries.c.id.in_(chosen), *_due(now))
+        .where(
+            deliveries.c.status == DeliveryStatus.PENDING,
+            deliveries.c.next_attempt_at <= now,
+            deliveries.c.receiver.not_in(sorted(busy_receivers)),
+            deliveries.c.organization_id.not_in(sorted(busy_organizations)),
+        )
         .order_by(deliveries.c.next_attempt_at, deliveries.c.id)
+        .limit(limit)
         .with_for_update(skip_locked=True)
     )
     rows = list(tx.execute(locked))
@@ -44,29 +47,6 @@ def claim_deliveries(
     tx.execute(sa.update(deliveries).where(deliveries.c.id.in_(claimed)).values(next_attempt_at=lease_until))
     secrets = {key: signing_secrets(tx, key, now=now) for key in {row.organization_id for row in rows}}
     return [_due_delivery(row, secrets[row.organization_id]) for row in rows]
-
-
-def _due(now: datetime) -> tuple[sa.ColumnElement[bool], ...]:
-    return (deliveries.c.status == DeliveryStatus.PENDING, deliveries.c.next_attempt_at <= now)
-
-
-def _choose(
-    tx: sa.Connection, now: datetime, limit: int, receivers: Collection[str], organizations: Collection[int]
-) -> list[int]:
-    rank = sa.func.row_number().over(
-        partition_by=deliveries.c.receiver, order_by=(deliveries.c.next_attempt_at, deliveries.c.id)
-    )
-    due = (
-        sa.select(deliveries.c.id, deliveries.c.next_attempt_at, rank.label("rank"))
-        .where(
-            *_due(now),
-            deliveries.c.receiver.not_in(sorted(receivers)),
-            deliveries.c.organization_id.not_in(sorted(organizations)),
-        )
-        .subquery()
-    )
-    fair = sa.select(due.c.id).where(due.c.rank <= PER_RECEIVER).order_by(due.c.rank, due.c.next_attempt_at, due.c.id)
-    return list(tx.execute(fair.limit(limit)).scalars())
 
 
 def _due_delivery(row: Any, secrets: tuple[str, ...]) -> DueDelivery:

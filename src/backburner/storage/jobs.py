@@ -32,19 +32,21 @@ class JobFilter:
     created_before: datetime | None = None
 
     def conditions(self) -> list[sa.ColumnElement[bool]]:
-        return [
-            condition
-            for value, condition in (
-                (self.statuses, jobs.c.status.in_(list(self.statuses or ()))),
-                (self.job_type, jobs.c.job_type == self.job_type),
-                (self.agent_id, jobs.c.agent_id == self.agent_id),
-                (self.organization_id, organizations.c.public_id == self.organization_id),
-                (self.user_id, users.c.public_id == self.user_id),
-                (self.created_after, jobs.c.created_at > self.created_after),
-                (self.created_before, jobs.c.created_at < self.created_before),
-            )
-            if value is not None
-        ]
+        """What the WHERE clause has to say."""
+        equal = (
+            (jobs.c.job_type, self.job_type),
+            (jobs.c.agent_id, self.agent_id),
+            (organizations.c.public_id, self.organization_id),
+            (users.c.public_id, self.user_id),
+        )
+        found: list[sa.ColumnElement[bool]] = [column == value for column, value in equal if value is not None]
+        if self.statuses is not None:
+            found.append(jobs.c.status.in_(list(self.statuses)))
+        if self.created_after is not None:
+            found.append(jobs.c.created_at > self.created_after)
+        if self.created_before is not None:
+            found.append(jobs.c.created_at < self.created_before)
+        return found
 
 
 def get_job(tx: sa.Connection, organization_key: int | None, public_id: str) -> Job:

@@ -109,14 +109,9 @@ class _Connection:
             await self._suffer(event)
         headers = [*response.headers, response.framing, *([("connection", "close")] if last else [])]
         # One write for head and first piece of the body: small answers leave in one packet.
-        waiting = (
-            self._http.send(
-                h11.Response(
-                    status_code=response.status, headers=headers, reason=responses.get(response.status, "").encode()
-                )
-            )
-            or b""
-        )
+        reason = responses.get(response.status, "").encode()
+        head = h11.Response(status_code=response.status, headers=headers, reason=reason)
+        waiting = self._http.send(head) or b""
         for piece in response.pieces:
             if isinstance(piece, bytes):
                 await self._stream.send_all(waiting + (self._http.send(h11.Data(data=piece)) or b""))

@@ -51,7 +51,7 @@ class _Stream(httpx2.AsyncByteStream):
         return self
 
     async def __anext__(self) -> bytes:
-        if True:
+        with trio.move_on_after(self._patience):
             await trio.lowlevel.checkpoint()
             return await self._next()
         raise httpx2.ReadTimeout("", request=self._request)

@@ -1,0 +1,168 @@
+"""What is made of submissions that the provider did not simply accept, one function each. All are the leader's."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from backburner.completion import CANCELLED_BY_USER, PROVIDER_REJECTED
+from backburner.ids import Ids
+from backburner.model import Job, PlannedBatch
+from backburner.states import BatchStatus, ItemStatus
+from backburner.storage.batches import POLLED, UNSETTLED, settled
+from backburner.storage.settle import close_batch
+from backburner.storage.tables import jobs, provider_batches
+
+
+def postpone(tx: sa.Connection, key: int, *, until: datetime, error: Any, now: datetime, ids: Ids) -> None:
+    """Nothing was made at the provider: back to planned, or closed if the job is being ended."""
+    row = tx.execute(
+        sa.update(provider_batches)
+        .where(
+            provider_batches.c.id == key,
+            provider_batches.c.status.in_([BatchStatus.SUBMITTING, *UNSETTLED]),
+        )
+        .values(status=BatchStatus.PLANNED, next_poll_at=until, error=error)
+        .returning(provider_batches.c.job_id)
+    ).first()
+    if row is not None:
+        _drop_if_stopping(tx, row.job_id, [key], now=now, ids=ids)
+
+
+def _drop_if_stopping(tx: sa.Connection, job_key: int, keys: Collection[int], *, now: datetime, ids: Ids) -> None:
+    stopping = tx.execute(sa.select(jobs.c.stopping).where(jobs.c.id == job_key).with_for_update()).scalar_one()
+    if stopping is None:
+        return
+    fill = ItemStatus.CANCELED if stopping == CANCELLED_BY_USER else ItemStatus.EXPIRED
+    for key in keys:
+        close_batch(tx, key, fill=fill, code=None, now=now, allowed={BatchStatus.PLANNED})
+    settled(tx, job_key, now=now, ids=ids)
+
+
+def set_unknown(tx: sa.Connection, key: int, *, look_at: datetime, error: Any) -> None:
+    """Whether the provider made the batch is not known; `look_at` is when to look for it."""
+    tx.execute(
+        sa.update(provider_batches)
+        .where(
+            provider_batches.c.id == key,
+            provider_batches.c.status.in_([BatchStatus.SUBMITTING, *UNSETTLED]),
+        )
+        .values(status=BatchStatus.UNKNOWN, next_poll_at=look_at, error=error)
+    )
+
+
+def quarantine(tx: sa.Connection, key: int, *, error: Any, look_at: datetime) -> None:
+    """Only a person can tell what became of this submission, unless it becomes clear after all."""
+    tx.execute(
+        sa.update(provider_batches)
+        .where(provider_batches.c.id == key, provider_batches.c.status.in_([BatchStatus.SUBMITTING, *UNSETTLED]))
+        .values(status=BatchStatus.QUARANTINED, next_poll_at=look_at, error=error)
+    )
+
+
+def unsettled_submissions(tx: sa.Connection, provider: str, *, now: datetime) -> list[int]:
+    """A provider's submissions to look for now: those under way, and those whose next look is due.
+
+    To be asked while nothing is being submitted: what is under way then was left so by a crash, an earlier term or
+    a database that was away.
+    """
+    found = sa.select(provider_batches.c.id).where(
+        provider_batches.c.provider == provider,
+        sa.or_(
+            sa.and_(provider_batches.c.status.in_(UNSETTLED), provider_batches.c.next_poll_at <= now),
+            provider_batches.c.status == BatchStatus.SUBMITTING,
+        ),
+    )
+    return list(tx.execute(found.order_by(provider_batches.c.id)).scalars())
+
+
+def not_candidates(tx: sa.Connection, key: int) -> frozenset[str]:
+    """Provider batches that cannot be the one a lost submission made: those known here, and those ruled out."""
+    provider = sa.select(provider_batches.c.provider).where(provider_batches.c.id == key).scalar_subquery()
+    known = sa.select(provider_batches.c.provider_batch_id).where(
+        provider_batches.c.provider == provider, provider_batches.c.provider_batch_id.is_not(None)
+    )
+    ruled_out = tx.execute(sa.select(provider_batches.c.not_ours).where(provider_batches.c.id == key)).scalar()
+    return frozenset(tx.execute(known).scalars()) | frozenset(ruled_out or ())
+
+
+def rule_out(tx: sa.Connection, key: int, provider_batch_ids: Collection[str], *, look_at: datetime) -> None:
+    """These provider batches are somebody else's; an adoption of one of them is undone and the search goes on."""
+    row = tx.execute(sa.select(provider_batches).where(provider_batches.c.id == key).with_for_update()).one()
+    wrong = sorted({*(row.not_ours or ()), *provider_batch_ids})
+    values: dict[str, Any] = {"not_ours": wrong}
+    if row.status in POLLED and row.provider_batch_id in provider_batch_ids:
+        values |= {
+            "status": BatchStatus.UNKNOWN,
+            "provider_batch_id": None,
+            "provider_status": None,
+            "submitted_at": None,
+            "ended_at": None,
+            "cancel_sent_at": None,
+            "poll_failures": 0,
+            "reads": 0,
+            "next_poll_at": look_at,
+        }
+        if row.status is BatchStatus.ENDED:
+            tx.execute(sa.update(jobs).where(jobs.c.id == row.job_id).values(batches_ended=jobs.c.batches_ended - 1))
+    tx.execute(sa.update(provider_batches).where(provider_batches.c.id == key).values(**values))
+
+
+def reject(tx: sa.Connection, key: int, *, error: dict[str, Any], now: datetime, ids: Ids) -> Job | None:
+    """The provider refused the batch for good: its items are errored. Returns a job this ended."""
+    allowed = {BatchStatus.SUBMITTING, BatchStatus.UNKNOWN}
+    job_key = close_batch(tx, key, fill=ItemStatus.ERRORED, code=PROVIDER_REJECTED, now=now, allowed=allowed)
+    if job_key is None:
+        return None
+    kept = {**error, "code": PROVIDER_REJECTED, "provider_code": error.get("code")}
+    tx.execute(sa.update(provider_batches).where(provider_batches.c.id == key).values(error=kept))
+    tx.execute(sa.update(jobs).where(jobs.c.id == job_key, jobs.c.error.is_(None)).values(error=kept))
+    return settled(tx, job_key, now=now, ids=ids)
+
+
+def divide(
+    tx: sa.Connection, key: int, second: PlannedBatch, *, first_bytes: int, now: datetime, ids: Ids
+) -> None:
+    """The provider found the batch too large: it is planned again as two, of which `second` is the later half.
+
+    Both are closed if the job is being ended.
+    """
+    row = tx.execute(
+        sa.update(provider_batches)
+        .where(provider_batches.c.id == key, provider_batches.c.status == BatchStatus.SUBMITTING)
+        .values(
+            status=BatchStatus.PLANNED,
+            last_idx=second.first - 1,
+            item_count=provider_batches.c.item_count - second.items,
+            byte_size=first_bytes,
+            next_poll_at=now,
+        )
+        .returning(provider_batches)
+    ).first()
+    if row is None:
+        return
+    copied = {name: getattr(row, name) for name in ("job_id", "organization_id", "provider", "round", "created_at")}
+    second_key = tx.execute(
+        sa.insert(provider_batches)
+        .values(
+            **copied,
+            public_id=second.id,
+            status=BatchStatus.PLANNED,
+            first_idx=second.first,
+            last_idx=second.last,
+            item_count=second.items,
+            byte_size=second.byte_size,
+            nonce=second.nonce,
+            next_poll_at=now,
+        )
+        .returning(provider_batches.c.id)
+    ).scalar_one()
+    tx.execute(
+        sa.update(jobs)
+        .where(jobs.c.id == row.job_id)
+        .values(batches_total=jobs.c.batches_total + 1, version=jobs.c.version + 1)
+    )
+    _drop_if_stopping(tx, row.job_id, [key, second_key], now=now, ids=ids)
