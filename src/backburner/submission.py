@@ -41,6 +41,7 @@ def choose(candidates: Sequence[Candidate], queued: Mapping[int, int], *, most_q
 PROBE_FIRST = 60.0  # seconds until a paused account is tried again
 PROBE_CAP = 900.0
 ACTIVE, WAITING, PAUSED = "active", "waiting", "paused"
+UNAUTHORIZED = 401
 
 
 @attrs.define(kw_only=True)
@@ -51,6 +52,7 @@ class Account:
     reason: str | None = None
     retry_at: datetime | None = None
     failures: int = 0  # in a row
+    cleared_by_polls: bool = False  # whether a poll that is answered shows that the account works again
 
     def is_open(self, now: datetime) -> bool:
         """Whether a submission may be tried."""
@@ -60,14 +62,28 @@ class Account:
         """A submission went through. Returns whether that changes the state."""
         changed = self.state != ACTIVE
         self.state, self.reason, self.retry_at, self.failures = ACTIVE, None, None, 0
+        self.cleared_by_polls = False
         return changed
 
+    def poll_answered(self) -> bool:
+        """A poll went through. Returns whether that changes the state."""
+        return self.cleared_by_polls and self.succeeded()
+
+    def poll_refused(self, error: ProviderPaused, now: datetime, random: Random) -> bool:
+        """A poll was turned away for want of a working key or account. Returns whether that changes the state."""
+        if self.state == PAUSED:
+            return False
+        self.failed(error, now, random)
+        self.cleared_by_polls = True
+        return True
+
     def failed(self, error: ProviderError, now: datetime, random: Random) -> datetime:
-        """A submission was turned away. Returns when the next one may be tried."""
+        """A submission was turned away or its outcome is unknown. Returns when the next one may be tried."""
         self.failures += 1
         self.reason = str(error)
         if isinstance(error, ProviderPaused):
             self.state = PAUSED
+            self.cleared_by_polls = error.status == UNAUTHORIZED
             self.retry_at = now + timedelta(seconds=min(PROBE_CAP, PROBE_FIRST * 2 ** min(self.failures - 1, 10)))
         else:
             self.state = WAITING

@@ -185,7 +185,9 @@ def result_text(index: int, status: ItemStatus) -> str:
     if status is ItemStatus.ERRORED:
         return '{"type":"errored","error":{"type":"error","error":{"type":"invalid_request_error","message":"no"}}}'
     if status is ItemStatus.SUCCEEDED:
-        return f'{{"type":"succeeded","message":{{"content":[{{"text":"answer {index}"}}],"usage":{{"input_tokens":7}}}}}}'
+        return (
+            f'{{"type":"succeeded","message":{{"content":[{{"text":"answer {index}"}}],"usage":{{"input_tokens":7}}}}}}'
+        )
     return f'{{"type":"{status.value}"}}'
 
 
@@ -254,7 +256,10 @@ def second_organization(tx: sa.Connection, *, clock: TrioClock) -> str:
     ).scalar_one()
     tx.execute(
         sa.insert(tables.users).values(
-            public_id="user-00000000-0000-7000-8000-000000000002", organization_id=made, name="b", created_at=clock.now()
+            public_id="user-00000000-0000-7000-8000-000000000002",
+            organization_id=made,
+            name="b",
+            created_at=clock.now(),
         )
     )
     return "user-00000000-0000-7000-8000-000000000002"

@@ -162,9 +162,7 @@ async def test_duplicates_alone_have_their_own_code_and_name_both_places(autojum
 
 
 async def test_places_of_duplicates_count_blank_and_failing_lines(autojump_clock, api):
-    answer = await api.post(
-        "/v1/batches", data=lines(b"", request(1), b"[]", b"", request(2), request(1)), kind=NDJSON
-    )
+    answer = await api.post("/v1/batches", data=lines(b"", request(1), b"[]", b"", request(2), request(1)), kind=NDJSON)
     assert answer.error["details"][1] == {
         "line": 6, "custom_id": "c-1", "param": "custom_id", "message": "The custom_id 'c-1' is also that of line 2.",
     }  # fmt: skip

@@ -86,9 +86,7 @@ async def test_a_change_that_nobody_announced_is_found_soon(autojump_clock, api)
 
     async def change():
         await trio.sleep(1)
-        await api.database.write(
-            jobs.cancel_job, None, job["id"], now=api.services.clock.now(), ids=api.services.ids
-        )
+        await api.database.write(jobs.cancel_job, None, job["id"], now=api.services.clock.now(), ids=api.services.ids)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(change)

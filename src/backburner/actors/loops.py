@@ -7,6 +7,8 @@ from contextlib import suppress
 
 import trio
 
+from backburner.errors import BackburnerError
+
 RECORD_SECONDS = 5.0
 
 
@@ -43,13 +45,22 @@ async def contained(
 
 
 async def finish_within(grace: float, work: Callable[[], Awaitable[None]]) -> None:
-    """Run `work`; when the caller is cancelled meanwhile, let it go on for up to `grace` seconds more."""
+    """Run `work`; when the caller is cancelled meanwhile, let it go on for up to `grace` seconds more.
+
+    What it raises on purpose comes out as it is, not in a group.
+    """
     shield = trio.CancelScope(shield=True)
+    failure: BackburnerError | None = None
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_bound_when_cancelled, shield, grace)
         with shield:
-            await work()
+            try:
+                await work()
+            except BackburnerError as error:
+                failure = error
         nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
 
 
 async def _bound_when_cancelled(shield: trio.CancelScope, grace: float) -> None:

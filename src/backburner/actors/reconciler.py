@@ -10,13 +10,13 @@ import attrs
 import structlog
 
 from backburner.clock import Clock
-from backburner.errors import BatchNotFound, ProviderError, ProviderUnavailable, ResultsBroken, ResultsGone
+from backburner.errors import BatchNotFound, NotFound, ProviderError, ProviderUnavailable, ResultsBroken, ResultsGone
 from backburner.ids import Ids
 from backburner.leadership import Mandate
 from backburner.model import ProviderBatch
 from backburner.providers.base import BatchView, Provider
 from backburner.result_lines import Unreadable, decode
-from backburner.storage import batches
+from backburner.storage import batches, submissions
 from backburner.storage.database import Database
 from backburner.storage.fence import fenced
 from backburner.submission import MARGIN, Adopt, LookAgain, Quarantine, Resend, Verdict, verdict
@@ -25,7 +25,7 @@ from backburner.wire import wire_index
 log = structlog.get_logger()
 
 QUARANTINE_LOOKS = timedelta(hours=1)  # between looks at what a person has to settle; it may still become clear
-NO_ANSWER = (BatchNotFound, ProviderUnavailable, ResultsBroken, ResultsGone, Unreadable)
+NO_ANSWER = (BatchNotFound, ProviderUnavailable, ResultsBroken, ResultsGone)
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -39,23 +39,30 @@ class Reconciler:
     ids: Ids
     settle: float  # seconds of looking in vain before a submission is made again
     interval: float  # seconds between looks while several batches could be the one
-    attach: Callable[[ProviderBatch, BatchView], Awaitable[None]]
+    adopt: Callable[[ProviderBatch, BatchView], Awaitable[None]]
     resent: Callable[[], None]  # a batch is planned again, or its job has ended
     _first_looks: dict[int, float] = attrs.field(factory=dict, init=False)  # by key; on the monotonic clock
 
     async def run_once(self) -> None:
-        """Look for every submission whose look is due. What the provider does not answer is looked for again."""
-        unsettled = await self.database.read(
-            batches.unsettled_submissions, self.provider.name, epoch=self.mandate.term.epoch, now=self.clock.now()
-        )
-        for key in unsettled:
-            batch = await self.database.read(batches.get_batch, key)
+        """Look for every submission whose look is due. What the provider does not answer is looked for again.
+
+        Must not be called while something is being submitted.
+        """
+        for key in await self.database.read(
+            submissions.unsettled_submissions, self.provider.name, now=self.clock.now()
+        ):
             try:
-                await self._look_for(batch)
-            except ProviderError as error:
-                log.warning("looking for a submission failed", batch=batch.id, error=str(error))
-                seconds = min(self.interval, max(1.0, self.settle / 4))
-                await self._look_again(batch, seconds, problem_of(error))
+                await self._settle(await self.database.read(batches.get_batch, key))
+            except NotFound:
+                log.info("unsettled batch was deleted meanwhile", key=key)
+
+    async def _settle(self, batch: ProviderBatch) -> None:
+        try:
+            await self._look_for(batch)
+        except ProviderError as error:
+            log.warning("looking for a submission failed", batch=batch.id, error=str(error))
+            seconds = min(self.interval, max(1.0, self.settle / 4))
+            await self._look_again(batch, seconds, problem_of(error))
 
     async def _look_for(self, batch: ProviderBatch) -> None:
         candidates = await self._candidates(batch)
@@ -75,15 +82,15 @@ class Reconciler:
         match decided:
             case Adopt(view):
                 log.warning("submission adopted", batch=batch.id, provider_batch_id=view.provider_batch_id)
-                await self.attach(batch, view)
+                await self.adopt(batch, view)
             case Resend():
                 log.warning("submission was never made, planned again", batch=batch.id)
-                await self._fenced(batches.postpone, batch.key, until=now, error=None, now=now, ids=self.ids)
+                await self._fenced(submissions.postpone, batch.key, until=now, error=None, now=now, ids=self.ids)
                 self.resent()
             case Quarantine():
                 log.error("submission quarantined; see `backburner doctor`", batch=batch.id)
                 error = {"code": "ambiguous", "candidates": [view.provider_batch_id for view in candidates]}
-                await self._fenced(batches.quarantine, batch.key, error=error, look_at=now + QUARANTINE_LOOKS)
+                await self._fenced(submissions.quarantine, batch.key, error=error, look_at=now + QUARANTINE_LOOKS)
             case LookAgain(seconds):
                 await self._look_again(batch, seconds, {"code": "submission_unknown", "candidates": len(candidates)})
                 return
@@ -91,13 +98,13 @@ class Reconciler:
 
     async def _look_again(self, batch: ProviderBatch, seconds: float, error: dict[str, Any]) -> None:
         look_at = self.clock.now() + timedelta(seconds=seconds)
-        await self._fenced(batches.set_unknown, batch.key, look_at=look_at, error=error)
+        await self._fenced(submissions.set_unknown, batch.key, look_at=look_at, error=error)
 
     async def _candidates(self, batch: ProviderBatch) -> list[BatchView]:
         self.mandate.check()
         age = _age(batch, self.clock.now()).total_seconds()
         views = await self.provider.find(item_count=batch.item_count, within=age + MARGIN)
-        known = await self.database.read(batches.not_candidates, batch.key)
+        known = await self.database.read(submissions.not_candidates, batch.key)
         candidates = [view for view in views if view.provider_batch_id not in known]
         return candidates if len(candidates) < 2 else await self._by_results(batch, candidates)
 
@@ -112,25 +119,40 @@ class Reconciler:
                 possible.append(view)
         wrong = {view.provider_batch_id for view in candidates} - {view.provider_batch_id for view in possible}
         if wrong:
-            await self._fenced(batches.rule_out, batch.key, wrong, look_at=self.clock.now())
+            await self._fenced(submissions.rule_out, batch.key, wrong, look_at=self.clock.now())
         return possible
 
     async def _is_ours(self, batch: ProviderBatch, view: BatchView) -> bool | None:
-        """Whether the results carry the batch's nonce; None when that cannot be read now."""
+        """Whether the results carry the batch's nonce; None when that cannot be read now.
+
+        A single line is enough to say yes. Only all of them can say no.
+        """
+        others = 0
         try:
             async with self.provider.results(view.provider_batch_id) as results:
-                for line in await results.next_lines():
-                    return wire_index(batch.nonce, decode(line).custom_id) is not None
+                while lines := await results.next_lines():
+                    for line in lines:
+                        if _is_of(batch, line):
+                            return True
+                    others += len(lines)
         except NO_ANSWER:
             return None
-        return None
+        return False if others >= batch.item_count else None
 
     async def _fenced(self, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         return await self.database.write(fenced, self.mandate.term, work, *args, **kwargs)
 
 
 def _age(batch: ProviderBatch, now: datetime) -> timedelta:
-    return now - (batch.intent_at or now)
+    # The intent may have been recorded by an instance whose clock is ahead of ours.
+    return max(timedelta(), now - (batch.intent_at or now))
+
+
+def _is_of(batch: ProviderBatch, line: bytes) -> bool:
+    try:
+        return wire_index(batch.nonce, decode(line).custom_id) is not None
+    except Unreadable:
+        return False
 
 
 def problem_of(error: ProviderError) -> dict[str, Any]:

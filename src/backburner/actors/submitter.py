@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from random import Random
-from typing import Any
 
 import attrs
 import structlog
 import trio
 
+from backburner.actors.account import AccountKeeper, TermWrites
 from backburner.actors.loops import Bell, finish_within
 from backburner.actors.reconciler import Reconciler, problem_of
 from backburner.clock import Clock
 from backburner.errors import (
     LeadershipLost,
+    NotFound,
     ProviderError,
     ProviderPaused,
     ProviderUnavailable,
@@ -31,11 +32,11 @@ from backburner.polling import next_poll
 from backburner.providers.base import BatchView, Provider, WireRequest
 from backburner.splitting import ENVELOPE_BYTES
 from backburner.states import BatchStatus
-from backburner.storage import batches
+from backburner.storage import batches, submissions
 from backburner.storage.database import Database
-from backburner.storage.facts import ProviderState, set_provider
+from backburner.storage.facts import is_polling
 from backburner.storage.fence import fenced
-from backburner.submission import Account, choose
+from backburner.submission import choose
 from backburner.wire import wire_id
 
 log = structlog.get_logger()
@@ -49,8 +50,8 @@ FINISH = 5.0  # seconds that a submission under way gets at shutdown, so that it
 class Submitter:
     """Submits one batch at a time, so that a lost answer leaves one question open, not many.
 
-    Batches of unknown outcome are looked for in between: nothing else is created meanwhile, so that nothing of ours
-    can be mistaken for one of them. Ends only by cancellation; raises LeadershipLost.
+    Batches of unknown outcome are looked for in between: none of the same size is created meanwhile, so that nothing
+    of ours can be mistaken for one of them. Ends only by cancellation; raises LeadershipLost.
     """
 
     database: Database
@@ -65,10 +66,12 @@ class Submitter:
     most_queued: int  # items that may wait at the provider
     settle: float  # seconds of looking in vain before a submission is made again
     interval: float  # seconds between polls
-    account: Account = attrs.field(factory=Account)
+    keeper: AccountKeeper
     reconciler: Reconciler = attrs.field(init=False)
+    _write: TermWrites = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
+        self._write = self.keeper.write
         self.reconciler = Reconciler(
             database=self.database,
             provider=self.provider,
@@ -77,13 +80,13 @@ class Submitter:
             ids=self.ids,
             settle=self.settle,
             interval=self.interval,
-            attach=self.attach,
+            adopt=self._adopt,
             resent=self.ended,
         )
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         task_status.started()
-        await self._show_account()
+        await self.keeper.show()
         while True:
             await self.bell.heard(await self._turn())
 
@@ -91,8 +94,6 @@ class Submitter:
         """Settle what is unknown, then submit one batch. Returns the seconds until there may be more to do."""
         try:
             await self.reconciler.run_once()
-            if not self.account.is_open(self.clock.now()):
-                return await self._until_next()
             chosen = await self._choose()
             if chosen is None:
                 return await self._until_next()
@@ -104,13 +105,14 @@ class Submitter:
 
     async def _until_next(self) -> float:
         waiting = (BatchStatus.PLANNED, *batches.UNSETTLED)
-        due = await self.database.read(batches.next_poll_time, self.provider.name, waiting)
-        times = [time for time in (due, self.account.retry_at) if time is not None]
         now = self.clock.now()
-        future = [(time - now).total_seconds() for time in times if time > now]
-        return min([IDLE, *future])
+        due = await self.database.read(batches.next_poll_time, self.provider.name, waiting, after=now)
+        times = [time for time in (due, self.keeper.account.retry_at) if time is not None and time > now]
+        return min([IDLE, *((time - now).total_seconds() for time in times)])
 
     async def _choose(self) -> int | None:
+        if not await self.database.read(is_polling) or not await self.keeper.may_submit():
+            return None
         candidates = await self.database.read(batches.submittable, now=self.clock.now())
         ours = [candidate for candidate in candidates if candidate.provider == self.provider.name]
         if not ours:
@@ -122,14 +124,24 @@ class Submitter:
     # --- one submission ------------------------------------------------------------------------------------
 
     async def _submit(self, key: int) -> None:
+        try:
+            batch, requests, options = await self._load(key)
+        except NotFound:  # deleted meanwhile
+            return
         term = self.mandate.term
-        batch = await self.database.write(
+        # Everything that can fail without consequences is behind us: from here on the outcome counts.
+        started = await self.database.write(
             fenced, term, batches.begin_attempt, key, epoch=term.epoch, now=self.clock.now()
         )
-        if batch is None:
-            return
+        if started is not None:
+            await self._attempt(batch, requests, options)
+
+    async def _load(self, key: int) -> tuple[ProviderBatch, list[WireRequest], Mapping[str, str]]:
+        batch = await self.database.read(batches.get_batch, key)
         requests = await self.database.read(batches.requests_of_batch, key, partial(_wire_request, batch.nonce))
-        options = await self.database.read(batches.provider_options, batch.job_key)
+        return batch, requests, await self.database.read(batches.provider_options, batch.job_key)
+
+    async def _attempt(self, batch: ProviderBatch, requests: list[WireRequest], options: Mapping[str, str]) -> None:
         try:
             view = await self._create(requests, options)
         except SubmissionTooLarge as error:
@@ -140,10 +152,11 @@ class Submitter:
             await self._postpone(batch, error)
         except SubmissionUnknown as error:
             log.warning("outcome of a submission is unknown", batch=batch.id, error=str(error))
-            await self._fenced(batches.set_unknown, key, look_at=self.clock.now(), error=problem_of(error))
+            await self._write(submissions.set_unknown, batch.key, look_at=self.clock.now(), error=problem_of(error))
+            self.keeper.turned_away(error)
+            await self.keeper.show()
         else:
-            await self.attach(batch, view)
-            await self._succeeded()
+            await self._attach(batch, view, response=view.raw)
 
     async def _create(self, requests: list[WireRequest], options: Mapping[str, str]) -> BatchView:
         try:
@@ -152,32 +165,42 @@ class Submitter:
             raise ProviderUnavailable(str(lost)) from lost
         return await self.provider.submit(requests, options)
 
-    async def attach(self, batch: ProviderBatch, view: BatchView) -> None:
+    async def _attach(self, batch: ProviderBatch, view: BatchView, *, response: bytes | None) -> None:
         """The provider has the batch: it is polled from now on."""
         now = self.clock.now()
-        await self._fenced(
+        attached = await self._write(
             batches.attach,
             batch.key,
             provider_batch_id=view.provider_batch_id,
             status=view.status,
-            response=view.raw,
+            response=response,
             now=now,
             next_poll_at=next_poll(now, now, interval=self.interval, random=self.random),
         )
-        log.info("batch submitted", batch=batch.id, provider_batch_id=view.provider_batch_id, items=batch.item_count)
+        log.info(
+            "batch submitted",
+            batch=batch.id,
+            provider_batch_id=view.provider_batch_id,
+            items=batch.item_count,
+            attached=attached,
+        )
         self.submitted()
+        await self.keeper.accepted()
+
+    async def _adopt(self, batch: ProviderBatch, view: BatchView) -> None:
+        await self._attach(batch, view, response=None)
 
     async def _postpone(self, batch: ProviderBatch, error: ProviderError) -> None:
         now = self.clock.now()
-        until = self.account.failed(error, now, self.random)
-        log.warning("submission turned away", batch=batch.id, error=str(error), provider_state=self.account.state)
-        await self._fenced(batches.postpone, batch.key, until=until, error=problem_of(error), now=now, ids=self.ids)
-        await self._show_account()
+        until = self.keeper.turned_away(error)
+        log.warning("submission turned away", batch=batch.id, error=str(error), until=str(until))
+        await self._write(submissions.postpone, batch.key, until=until, error=problem_of(error), now=now, ids=self.ids)
+        await self.keeper.show()
         self.ended()
 
     async def _reject(self, batch: ProviderBatch, error: SubmissionRefused) -> None:
         log.error("provider refused a batch", batch=batch.id, error=str(error))
-        await self._fenced(batches.reject, batch.key, error=problem_of(error), now=self.clock.now(), ids=self.ids)
+        await self._write(submissions.reject, batch.key, error=problem_of(error), now=self.clock.now(), ids=self.ids)
         self.ended()
 
     async def _divide(self, batch: ProviderBatch, error: SubmissionTooLarge) -> None:
@@ -195,23 +218,9 @@ class Submitter:
         )
         log.warning("batch too large for the provider, divided", batch=batch.id, items=batch.item_count)
         first_bytes = batch.byte_size - second.byte_size
-        await self._fenced(batches.divide, batch.key, second, first_bytes=first_bytes, now=self.clock.now())
-
-    async def _succeeded(self) -> None:
-        if self.account.succeeded():
-            await self._show_account()
-
-    async def _show_account(self) -> None:
-        state = ProviderState(
-            name=self.provider.name,
-            state=self.account.state,
-            reason=self.account.reason,
-            retry_at=self.account.retry_at,
+        await self._write(
+            submissions.divide, batch.key, second, first_bytes=first_bytes, now=self.clock.now(), ids=self.ids
         )
-        await self._fenced(set_provider, state, now=self.clock.now())
-
-    async def _fenced(self, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        return await self.database.write(fenced, self.mandate.term, work, *args, **kwargs)
 
 
 def _wire_request(nonce: str, index: int, params: str) -> WireRequest:

@@ -55,7 +55,7 @@ async def exposition(services: Services) -> Response:
     return Response(generate_latest(services.registry) + generate_latest(now), 200, content_type=_TEXT)
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class _Snapshot:
     instance: InstanceStatus
     found: Overview

@@ -57,11 +57,15 @@ def due_batches(tx: sa.Connection, provider: str, *, now: datetime, limit: int, 
     return [batch_of(row) for row in tx.execute(due.order_by(provider_batches.c.id).limit(limit))]
 
 
-def next_poll_time(tx: sa.Connection, provider: str, statuses: Sequence[BatchStatus] = POLLED) -> datetime | None:
-    """The earliest `next_poll_at` of a provider's batches in the given statuses."""
+def next_poll_time(
+    tx: sa.Connection, provider: str, statuses: Sequence[BatchStatus] = POLLED, *, after: datetime | None = None
+) -> datetime | None:
+    """The earliest `next_poll_at` (after `after`, if given) of a provider's batches in the given statuses."""
     earliest = sa.select(sa.func.min(provider_batches.c.next_poll_at)).where(
         provider_batches.c.provider == provider, provider_batches.c.status.in_(list(statuses))
     )
+    if after is not None:
+        earliest = earliest.where(provider_batches.c.next_poll_at > after)
     return tx.execute(earliest).scalar()
 
 
@@ -82,7 +86,8 @@ def give_up(tx: sa.Connection, key: int, *, now: datetime, ids: Ids) -> Job | No
     job_key = close_batch(tx, key, fill=ItemStatus.EXPIRED, code=LOOKBACK_EXCEEDED, now=now, allowed=_GIVEN)
     if job_key is None:
         return None
-    job = stop_job(tx, job_key, LOOKBACK_EXCEEDED, now=now, ids=ids)
+    before = tx.execute(sa.select(jobs.c.stopping).where(jobs.c.id == job_key)).scalar_one()
+    job = stop_job(tx, job_key, before or LOOKBACK_EXCEEDED, now=now, ids=ids)
     if job is not None and job.callback_url is not None:
         announce_work(tx)
     return job

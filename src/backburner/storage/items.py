@@ -92,13 +92,13 @@ def _item(row: Any, ranges: _Ranges) -> Item:
         round=row.round or batch.round,
         provider_batch_id=batch.id,
         usage=None if result is None else usage_of(result),
-        error=None if decoded is None or decoded.error is None else _tolerant(decoded.error),
+        error=_tolerant(decoded.error) if decoded is not None and decoded.error else None,
     )
 
 
 class _Shown(msgspec.Struct):
     type: str
-    error: msgspec.Raw | None = None
+    error: msgspec.Raw = msgspec.Raw()  # msgspec does not read `Raw | None`
 
 
 def _tolerant(raw: msgspec.Raw) -> Any:
