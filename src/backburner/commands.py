@@ -26,6 +26,8 @@ class Polled:
     failures: int
     error: Any = None
     cancel_sent_at: datetime | None = None
+    #: Whether it was known that the job is being ended. If it came to be meanwhile, the batch is due again at once.
+    knew_stopping: bool = False
 
 
 @attrs.frozen(kw_only=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from random import Random
 
+import attrs
+
 FIRST_POLL = 5.0  # seconds after submission: short batches end within a minute
 GROWTH = 0.5  # a batch is polled again after half of its age, so young ones sooner than old ones
 RETRY_AFTER_CAP = 600.0  # seconds; a provider that asks for more is asked again after this all the same
@@ -26,6 +28,21 @@ def after_failure(failures: int, now: datetime, *, retry_after: float | None, ra
     else:
         wait = min(FAILURE_CAP, FAILURE_BASE * 2 ** min(failures - 1, 20))
     return now + timedelta(seconds=wait * random.uniform(1.0, 1.25))
+
+
+@attrs.define
+class Quiet:
+    """A rate limit is the account's: what one poller is asked holds for all of them. Times are monotonic seconds."""
+
+    until: float = float("-inf")
+
+    def ask(self, seconds: float, now: float, *, longest: float) -> None:
+        """The provider asks for a pause. More than `longest` would hold up batches that nothing is wrong with."""
+        self.until = max(self.until, now + min(seconds, longest))
+
+    def left(self, now: float) -> float:
+        """Seconds of pause that are left; 0 when none is."""
+        return max(0.0, self.until - now)
 
 
 def tick_jitter(interval: float, jitter: float, random: Random) -> float:

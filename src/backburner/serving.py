@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import ipaddress
 import os
 import secrets
 import signal
@@ -32,6 +33,7 @@ from backburner.leadership import Leadership
 from backburner.model import Term
 from backburner.providers.anthropic import LIMITS, open_anthropic
 from backburner.providers.base import Provider
+from backburner.setting_fields import SettingError
 from backburner.settings import Settings
 from backburner.storage import accounts, fence, migrate, postgresql
 from backburner.storage.database import Database, PoolSettings, open_database, parse_url, translated
@@ -110,11 +112,13 @@ async def _bound_the_stop(stop: trio.Event, whole: trio.CancelScope, grace: floa
 async def _run(
     settings: Settings, origins: Origins, stop: trio.Event, stack: AsyncExitStack, on_ready: Callable[[Ready], None]
 ) -> None:
+    trio.to_thread.current_default_thread_limiter().total_tokens = settings.event_loop_threadpool_max_workers
     instance_id = f"{socket.gethostname()}-{os.getpid()}"
     await _hold_file(settings, origins, instance_id, stack)
     database = stack.enter_context(closing(await _open_database(settings, origins)))
     await _prepare(database, settings, origins)
     admin_key = await _bootstrap(database, settings, origins)
+    await _refuse_open_door(database, settings)
     if not database.is_sqlite:
         await stack.enter_async_context(_asyncio_loop())
     open_provider = await stack.enter_async_context(_provider(settings, origins, database))
@@ -204,6 +208,23 @@ async def _bootstrap(database: Database, settings: Settings, origins: Origins) -
     return key if made and not settings.bootstrap_key else None
 
 
+async def _refuse_open_door(database: Database, settings: Settings) -> None:
+    """Without a key nobody could use the server, and whoever makes the next one had better sit before it."""
+    loopback = settings.host == "localhost" or _is_loopback(settings.host)
+    if not loopback and not await database.read(accounts.has_keys):
+        raise SettingError(
+            f"host: {settings.host} is refused while no API key exists; listen on 127.0.0.1 and create one, "
+            "or set BACKBURNER_BOOTSTRAP_KEY."
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 @asynccontextmanager
 async def _asyncio_loop() -> AsyncIterator[None]:
     import trio_asyncio  # type: ignore[import-untyped]  # noqa: PLC0415  # only PostgreSQL needs it
@@ -220,15 +241,17 @@ OpenProvider = Callable[[], AbstractAsyncContextManager[Provider]]
 @asynccontextmanager
 async def _provider(settings: Settings, origins: Origins, database: Database) -> AsyncIterator[OpenProvider]:
     """How to open the provider; the embedded sandbox, if that is it, serves meanwhile."""
-    common = {"request_timeout": settings.llm_request_timeout_seconds, "name": settings.provider_name}
+    connect = partial(
+        open_anthropic, request_timeout=settings.llm_request_timeout_seconds, name=settings.provider_name
+    )
     default_url = attrs.fields(Settings).anthropic_base_url.default
     if settings.provider_name != SANDBOX or settings.anthropic_base_url != default_url:
         key = settings.anthropic_api_key or secrets.token_urlsafe(8)
-        yield partial(open_anthropic, api_key=key, base_url=settings.anthropic_base_url, **common)
+        yield partial(connect, api_key=key, base_url=settings.anthropic_base_url)
         return
     async with trio.open_nursery() as nursery:
         port = await nursery.start(_serve_sandbox, settings, origins, _sandbox_path(settings, database))
-        yield partial(open_anthropic, api_key=SANDBOX, base_url=f"http://127.0.0.1:{port}", **common)
+        yield partial(connect, api_key=SANDBOX, base_url=f"http://127.0.0.1:{port}")
         nursery.cancel_scope.cancel()
 
 
@@ -268,7 +291,7 @@ async def _serve_sandbox(
     options = SandboxOptions(
         seed=settings.sandbox_seed,
         latency_seconds=settings.sandbox_latency_seconds,
-        batch_seconds=settings.sandbox_batch_seconds,
+        batch_seconds=(settings.sandbox_batch_seconds / 2, settings.sandbox_batch_seconds * 1.5),
         speed=settings.sandbox_speed,
         errored=settings.sandbox_errored_share,
         expired=settings.sandbox_expired_share,

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import attrs
 import trio
 
+from backburner.actors.account import AccountKeeper, TermWrites
 from backburner.actors.callbacks import Callbacks, Sender
 from backburner.actors.ingest import Ingest
 from backburner.actors.leader import Leader
@@ -197,16 +198,21 @@ class System:
     async def _duties(self, mandate: Mandate) -> None:
         """What only the leader does, for one term."""
         async with self.open_provider() as provider:
-            self.ticker = self._make_ticker(mandate, provider)
+            keeper = self._make_keeper(mandate, provider)
+            self.ticker = self._make_ticker(mandate, provider, keeper)
             try:
                 async with trio.open_nursery() as term:
-                    term.start_soon(self._make_submitter(mandate, provider).run)
+                    term.start_soon(self._make_submitter(mandate, provider, keeper).run)
                     term.start_soon(self._make_sweeper(mandate, provider).run)
                     term.start_soon(self.ticker.run)
             finally:
                 self.ticker = None
 
-    def _make_ticker(self, mandate: Mandate, provider: Provider) -> Ticker:
+    def _make_keeper(self, mandate: Mandate, provider: Provider) -> AccountKeeper:
+        write = TermWrites(database=self.database, mandate=mandate)
+        return AccountKeeper(name=provider.name, write=write, clock=self.clock, random=self.random)
+
+    def _make_ticker(self, mandate: Mandate, provider: Provider, keeper: AccountKeeper) -> Ticker:
         common: dict[str, Any] = {
             "provider": provider,
             "mandate": mandate,
@@ -215,11 +221,18 @@ class System:
         }
         poller = Poller(
             **common,
+            keeper=keeper,
             writes=self._writes,
             limiter=trio.CapacityLimiter(self.pace.poll_concurrency),
             interval=self.pace.interval,
         )
-        ingest = Ingest(**common, database=self.database, writes=self._writes, limiter=trio.CapacityLimiter(STREAMS))
+        ingest = Ingest(
+            **common,
+            keeper=keeper,
+            database=self.database,
+            writes=self._writes,
+            limiter=trio.CapacityLimiter(STREAMS),
+        )
         return Ticker(
             **common,
             database=self.database,
@@ -241,8 +254,9 @@ class System:
         now = self.clock.now()
         await self.database.write(fenced, mandate.term, facts.set_fact, facts.LAST_CYCLE, summary, now=now)
 
-    def _make_submitter(self, mandate: Mandate, provider: Provider) -> Submitter:
+    def _make_submitter(self, mandate: Mandate, provider: Provider, keeper: AccountKeeper) -> Submitter:
         return Submitter(
+            keeper=keeper,
             database=self.database,
             provider=provider,
             mandate=mandate,

@@ -10,6 +10,8 @@ import attrs
 import structlog
 import trio
 
+from backburner.actors.account import AccountKeeper
+from backburner.actors.poller import LOST_AFTER, NOT_FOUND
 from backburner.actors.writer import Writes
 from backburner.clock import Clock
 from backburner.commands import BatchIngested, NotOurs, ReadFailed
@@ -19,14 +21,14 @@ from backburner.model import ProviderBatch
 from backburner.polling import after_failure
 from backburner.providers.base import Provider
 from backburner.reading import Reading
+from backburner.states import BatchStatus
 from backburner.storage.database import Database
 from backburner.storage.results import stored_indices
 
 log = structlog.get_logger()
 
 WHOLE_READS = 3  # that must agree on what is missing before the missing count as errored
-REREAD = timedelta(seconds=5)  # between them
-LAGGING = (BatchNotFound, TransientError, ProviderPaused)
+REREAD = (timedelta(seconds=5), timedelta(minutes=1))  # before the second of them, and before each later one
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -40,22 +42,43 @@ class Ingest:
     clock: Clock
     random: Random
     limiter: trio.CapacityLimiter  # streams at once
+    keeper: AccountKeeper
 
     async def run(self, batch: ProviderBatch) -> None:
         """Read an ended batch once. Afterwards it is ingested, or has a time for the next try."""
+        if batch.status is not BatchStatus.ENDED:  # given up meanwhile
+            return
         async with self.limiter:
             reading = Reading(batch=batch, term=self.mandate.term)
-            reading.known(await self._stored(batch))
             try:
+                reading.known(await self._stored(batch))
                 await self._read(reading)
-            except ResultsGone as gone:
-                log.warning("results are gone at the provider", batch=batch.id, error=str(gone))
-                await self._complete(reading)
-            except LAGGING as error:
+            except (ProviderError, TransientError) as error:
                 await self._flush(reading)
-                await self._try_again(batch, error)
+                await self._interrupted(reading, error)
             else:
                 await self._judge(reading)
+
+    async def broke(self, batch: ProviderBatch) -> None:
+        """Reading this batch failed in a way that nobody foresaw: it waits as after any failure."""
+        await self._fail(batch, {"code": "internal_error"}, None)
+
+    async def _interrupted(self, reading: Reading, error: ProviderError | TransientError) -> None:
+        batch = reading.batch
+        if isinstance(error, ResultsGone) or (isinstance(error, BatchNotFound) and self._is_lost(batch)):
+            log.error("results are gone at the provider", batch=batch.id, error=str(error))
+            await self._complete(reading)
+            return
+        if isinstance(error, ProviderPaused):
+            await self.keeper.poll_refused(error)
+        log.warning("reading results failed", batch=batch.id, error=str(error), failures=batch.poll_failures + 1)
+        problem = {"code": "results_unavailable", "message": str(error)}
+        await self._fail(batch, problem, getattr(error, "retry_after", None))
+
+    def _is_lost(self, batch: ProviderBatch) -> bool:
+        """Whether a 404 is believed: the batch was denied for long before it counted as ended, or is since then."""
+        ended_at = batch.ended_at or self.clock.now()
+        return batch.provider_status == NOT_FOUND or self.clock.now() - ended_at >= LOST_AFTER
 
     async def _stored(self, batch: ProviderBatch) -> list[int]:
         if batch.counts.finished == 0:
@@ -66,6 +89,7 @@ class Ingest:
         self.mandate.check()
         assert reading.batch.provider_batch_id is not None  # noqa: S101  # an ended batch has one
         async with self.provider.results(reading.batch.provider_batch_id) as results:
+            await self.keeper.poll_answered()
             while lines := await results.next_lines():
                 for line in lines:
                     reading.take(line)
@@ -86,12 +110,19 @@ class Ingest:
             await self._ingested(batch)
         elif reading.is_somebody_elses:
             await self._disown(batch)
-        elif batch.reads + 1 >= WHOLE_READS:
-            log.error("items without a result", batch=batch.id, items=reading.missing(), reads=batch.reads + 1)
-            await self._complete(reading)
         else:
-            error = {"code": "results_incomplete", "message": f"{reading.missing()} items are missing", **reading.odd}
-            await self._postpone(batch, error, self.clock.now() + REREAD, reads=batch.reads + 1, failures=0)
+            await self._judge_missing(reading)
+
+    async def _judge_missing(self, reading: Reading) -> None:
+        # A pass that brought something new agrees with none before it.
+        reads = 1 if reading.new else reading.batch.reads + 1
+        if reads >= WHOLE_READS:
+            log.error("items without a result", batch=reading.batch.id, items=reading.missing(), reads=reads)
+            await self._complete(reading)
+            return
+        error = {"code": "results_incomplete", "message": f"{reading.missing()} items are missing", **reading.odd}
+        again = self.clock.now() + REREAD[min(reads, len(REREAD)) - 1]
+        await self._postpone(reading.batch, error, again, reads=reads, failures=0)
 
     async def _complete(self, reading: Reading) -> None:
         for page in reading.substitutes():
@@ -113,12 +144,9 @@ class Ingest:
             )
         )
 
-    async def _try_again(self, batch: ProviderBatch, error: ProviderError | TransientError) -> None:
+    async def _fail(self, batch: ProviderBatch, problem: dict[str, Any], retry_after: float | None) -> None:
         failures = batch.poll_failures + 1
-        retry_after = getattr(error, "retry_after", None)
         due = after_failure(failures, self.clock.now(), retry_after=retry_after, random=self.random)
-        log.warning("reading results failed", batch=batch.id, error=str(error), failures=failures)
-        problem = {"code": "results_unavailable", "message": str(error)}
         await self._postpone(batch, problem, due, reads=batch.reads, failures=failures)
 
     async def _postpone(

@@ -10,6 +10,7 @@ import attrs
 import structlog
 import trio
 
+from backburner.actors.account import AccountKeeper
 from backburner.actors.writer import Writes
 from backburner.clock import Clock
 from backburner.commands import BatchEnded, Polled
@@ -17,7 +18,7 @@ from backburner.cycle import Cycle
 from backburner.errors import BatchNotFound, ProviderError, ProviderPaused, ProviderUnavailable
 from backburner.leadership import Mandate
 from backburner.model import ProviderBatch
-from backburner.polling import after_failure, next_poll
+from backburner.polling import Quiet, after_failure, next_poll
 from backburner.providers.base import BatchView, Provider
 from backburner.times import rfc3339
 
@@ -38,14 +39,23 @@ class Poller:
     random: Random
     limiter: trio.CapacityLimiter  # provider calls at once
     interval: float  # seconds; the longest time between two looks
+    keeper: AccountKeeper
+    quiet: Quiet = attrs.field(factory=Quiet)
 
     async def look(self, batch: ProviderBatch, view: BatchView | None, cycle: Cycle) -> bool:
-        """Look once; `view` is what a listing showed already. True when the batch has ended and can be read."""
+        """Look once; `view` is what a listing showed already. True when the batch has ended and can be read.
+
+        What was seen is durable when this returns, so that nothing is due that was just looked at. While the provider
+        wants quiet nothing happens and the batch stays due.
+        """
         try:
             view = await self._current(batch, view)
-        except (ProviderUnavailable, ProviderPaused, BatchNotFound) as error:
+        except ProviderError as error:
             cycle.errors += 1
             return await self._failed(batch, error)
+        if view is None:
+            return False
+        await self.keeper.poll_answered()
         if view.ended and (view.results_ready or view.results_gone):
             cycle.completed_count += 1
             await self._ended(batch, view.status, view.raw)
@@ -54,21 +64,25 @@ class Poller:
         await self._goes_on(batch, view)
         return False
 
-    async def _current(self, batch: ProviderBatch, view: BatchView | None) -> BatchView:
+    async def _current(self, batch: ProviderBatch, view: BatchView | None) -> BatchView | None:
+        """The batch as the provider sees it, told to cancel it if need be; None while the provider wants quiet."""
         assert batch.provider_batch_id is not None  # noqa: S101  # only submitted batches are polled
+        if view is not None and (batch.job_stopping is None or view.ended or view.canceling):
+            return view
         async with self.limiter:  # never held while the writer is waited for
             self.mandate.check()
-            if view is None and batch.job_stopping is None:
+            if self.quiet.left(self.clock.monotonic()):
+                return None
+            if batch.job_stopping is None:
                 return await self.provider.retrieve(batch.provider_batch_id)
-            if view is not None and (batch.job_stopping is None or view.ended or view.canceling):
-                return view
             return await self.provider.cancel(batch.provider_batch_id)
 
     async def _goes_on(self, batch: ProviderBatch, view: BatchView) -> None:
         now = self.clock.now()
-        since = batch.cancel_sent_at or batch.submitted_at or now
+        cancelled = now if view.canceling else batch.submitted_at
+        since = batch.cancel_sent_at or cancelled or now
         changed = view.raw != batch.latest_polling_response
-        await self.writes.send(
+        await self.writes.durable(
             Polled(
                 term=self.mandate.term,
                 batch_key=batch.key,
@@ -78,6 +92,7 @@ class Poller:
                 next_poll_at=next_poll(since, now, interval=self.interval, random=self.random),
                 failures=0,
                 cancel_sent_at=now if view.canceling and batch.cancel_sent_at is None else None,
+                knew_stopping=batch.job_stopping is not None,
             )
         )
 
@@ -88,23 +103,39 @@ class Poller:
             log.error("provider batch is lost", batch=batch.id, provider_batch_id=batch.provider_batch_id)
             await self._ended(batch, NOT_FOUND, b"")
             return True
-        failures = batch.poll_failures + 1
-        log.warning("poll failed", batch=batch.id, error=str(error), failures=failures)
+        await self._mind(error)
+        log.warning("poll failed", batch=batch.id, error=str(error), failures=batch.poll_failures + 1)
         retry_after = error.retry_after if isinstance(error, ProviderUnavailable) else None
-        due = after_failure(failures, now, retry_after=retry_after, random=self.random)
-        await self.writes.send(
+        await self._postpone(batch, problem, retry_after)
+        return False
+
+    async def _mind(self, error: ProviderError) -> None:
+        """What this one was told concerns others too."""
+        if isinstance(error, ProviderUnavailable) and error.retry_after is not None:
+            self.quiet.ask(error.retry_after, self.clock.monotonic(), longest=self.interval)
+        if isinstance(error, ProviderPaused):
+            await self.keeper.poll_refused(error)
+
+    async def broke(self, batch: ProviderBatch) -> None:
+        """Looking at this batch failed in a way that nobody foresaw: it waits as after any failure."""
+        await self._postpone(batch, {"code": "internal_error"}, None)
+
+    async def _postpone(self, batch: ProviderBatch, problem: dict[str, Any], retry_after: float | None) -> None:
+        now = self.clock.now()
+        failures = batch.poll_failures + 1
+        await self.writes.durable(
             Polled(
                 term=self.mandate.term,
                 batch_key=batch.key,
                 provider_status=None,
                 response=None,
                 polled_at=now,
-                next_poll_at=due,
+                next_poll_at=after_failure(failures, now, retry_after=retry_after, random=self.random),
                 failures=failures,
                 error=problem,
+                knew_stopping=batch.job_stopping is not None,
             )
         )
-        return False
 
     async def _ended(self, batch: ProviderBatch, status: str, response: bytes) -> None:
         now = self.clock.now()

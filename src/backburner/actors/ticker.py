@@ -17,7 +17,7 @@ from backburner.actors.loops import Bell, contained
 from backburner.actors.poller import Poller
 from backburner.clock import Clock
 from backburner.cycle import Cycle
-from backburner.errors import LeadershipLost, ProviderError, StorageUnavailable
+from backburner.errors import LeadershipLost, NotFound, ProviderError, ProviderUnavailable, StorageUnavailable
 from backburner.leadership import Mandate
 from backburner.model import ProviderBatch
 from backburner.polling import tick_jitter
@@ -30,7 +30,7 @@ from backburner.storage.facts import is_polling
 log = structlog.get_logger()
 
 SNAPSHOT_FROM = 20  # batches of a page; from here on one listing is cheaper than looking at each
-SOONEST = 0.05  # seconds between two cycles, whatever is due
+SOONEST = 1.0  # seconds between two cycles at most, whatever is due: what falls due close together shares a cycle
 AWAY = 1.0  # seconds until the next try while the database is away
 
 
@@ -56,6 +56,7 @@ class Ticker:
     report: Callable[[dict[str, Any]], Awaitable[None]]
     next_tick_at: datetime | None = attrs.field(default=None, init=False)
     _busy: set[int] = attrs.field(factory=set, init=False)  # keys of batches that are being looked at or read
+    _reported: float = attrs.field(default=float("-inf"), init=False)  # when, monotonic
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         async with trio.open_nursery() as readers:
@@ -66,7 +67,7 @@ class Ticker:
     async def _turn(self, readers: trio.Nursery) -> float:
         """One cycle. Returns the seconds until the next."""
         try:
-            if await self.database.read(is_polling):
+            if not self._quiet_seconds() and await self.database.read(is_polling):
                 await self.cycle(readers)
             return await self._until_next()
         except StorageUnavailable as error:
@@ -78,11 +79,15 @@ class Ticker:
         if await self.database.read(is_polling):
             due = await self.database.read(next_poll_time, self.provider.name)
             if due is not None:
-                wait = min(wait, max(SOONEST, (due - self.clock.now()).total_seconds()))
-            # What is being read has a time in the past until it is done, and needs no tick.
-            wait = wait if not self._busy else max(wait, min(1.0, self.interval))
+                # What is being read stays due until it is done.
+                soonest = min(SOONEST, self.interval / 20)
+                wait = min(wait, max(soonest, (due - self.clock.now()).total_seconds()))
+        wait = max(wait, self._quiet_seconds())
         self.next_tick_at = self.clock.now() + timedelta(seconds=wait)
         return wait
+
+    def _quiet_seconds(self) -> float:
+        return self.poller.quiet.left(self.clock.monotonic())
 
     async def cycle(self, readers: trio.Nursery) -> None:
         """Look at every batch that is due, page by page, and report. Reading results goes on in `readers`."""
@@ -95,9 +100,12 @@ class Ticker:
             above = page[-1].key
             await self._poll_page([batch for batch in page if batch.key not in self._busy], cycle, readers)
         cycle.updated_items_count = self.stored_results()
-        summary = cycle.summary(self.clock.monotonic() - began)
-        log.info("Poll BatchJob", **summary)
-        await self.report(summary)
+        # A bell may ring for nothing; a cycle of nothing is worth a word once in an interval.
+        if cycle.batches or cycle.updated_items_count or began - self._reported >= self.interval / 2:
+            self._reported = began
+            summary = cycle.summary(self.clock.monotonic() - began)
+            log.info("Poll BatchJob", **summary)
+            await self.report(summary)
 
     async def _poll_page(self, page: list[ProviderBatch], cycle: Cycle, readers: trio.Nursery) -> None:
         cycle.batches.update(Counter(batch.provider for batch in page))
@@ -122,6 +130,8 @@ class Ticker:
         except ProviderError as error:
             cycle.errors += 1
             log.warning("listing provider batches failed", error=str(error))
+            if isinstance(error, ProviderUnavailable) and error.retry_after is not None:
+                self.poller.quiet.ask(error.retry_after, self.clock.monotonic(), longest=self.interval)
             return {}
 
     async def _poll(self, batch: ProviderBatch, view: BatchView | None, cycle: Cycle, readers: trio.Nursery) -> None:
@@ -134,7 +144,7 @@ class Ticker:
                 ended = await self.poller.look(batch, view, cycle)
 
         try:
-            await contained(look, self._broken(batch))
+            await contained(look, self._broken(batch, self.poller.broke))
         finally:
             if not ended:
                 self._busy.discard(batch.key)
@@ -146,15 +156,21 @@ class Ticker:
             await self.ingest.run(await self.database.read(get_batch, batch.key))
 
         try:
-            await contained(read, self._broken(batch))
+            await contained(read, self._broken(batch, self.ingest.broke))
         finally:
             self._busy.discard(batch.key)
             self.bell.ring()
 
-    def _broken(self, batch: ProviderBatch) -> Callable[[BaseExceptionGroup[Exception]], Awaitable[None]]:
+    def _broken(
+        self, batch: ProviderBatch, postpone: Callable[[ProviderBatch], Awaitable[None]]
+    ) -> Callable[[BaseExceptionGroup[Exception]], Awaitable[None]]:
         async def record(errors: BaseExceptionGroup[Exception]) -> None:
             if errors.subgroup(LeadershipLost) is not None:
                 raise LeadershipLost("A poller found the term over.") from errors
+            if errors.subgroup(NotFound) is not None:
+                log.info("batch was deleted meanwhile", batch=batch.id)
+                return
             log.error("poller failed", batch=batch.id, exc_info=errors)
+            await postpone(batch)
 
         return record

@@ -24,11 +24,12 @@ from backburner.ids import Ids
 from backburner.model import Term
 from backburner.states import BatchStatus
 from backburner.storage import batches, results, submissions
+from backburner.storage.columns import UtcDateTime
 from backburner.storage.deliveries import record_attempts
 from backburner.storage.fence import fence
 from backburner.storage.notifications import announce_jobs
 from backburner.storage.settle import mark_ended, mark_ingested
-from backburner.storage.tables import provider_batches
+from backburner.storage.tables import jobs, provider_batches
 
 C = TypeVar("C")
 
@@ -90,19 +91,29 @@ def _seen(command: BatchEnded) -> dict[str, Any]:
     }
 
 
+_IS_STOPPING = (
+    sa.select(jobs.c.id).where(jobs.c.id == provider_batches.c.job_id, jobs.c.stopping.is_not(None)).exists()
+)
 _POLLED = (
     sa.update(provider_batches)
     .where(provider_batches.c.id == sa.bindparam("key"), provider_batches.c.status == BatchStatus.SUBMITTED)
     .values(
-        provider_status=sa.func.coalesce(sa.bindparam("status_seen"), provider_batches.c.provider_status),
+        provider_status=sa.func.coalesce(
+            sa.bindparam("status_seen", type_=sa.Text), provider_batches.c.provider_status
+        ),
         latest_polling_response=sa.func.coalesce(
             sa.bindparam("response", type_=sa.Text), provider_batches.c.latest_polling_response
         ),
-        last_polled_at=sa.bindparam("at"),
-        next_poll_at=sa.bindparam("due"),
+        last_polled_at=sa.bindparam("at", type_=UtcDateTime),
+        next_poll_at=sa.case(
+            (sa.and_(sa.bindparam("unaware", type_=sa.Boolean), _IS_STOPPING), sa.bindparam("at", type_=UtcDateTime)),
+            else_=sa.bindparam("due", type_=UtcDateTime),
+        ),
         poll_failures=sa.bindparam("failures"),
         error=sa.bindparam("problem"),
-        cancel_sent_at=sa.func.coalesce(sa.bindparam("cancelled"), provider_batches.c.cancel_sent_at),
+        cancel_sent_at=sa.func.coalesce(
+            sa.bindparam("cancelled", type_=UtcDateTime), provider_batches.c.cancel_sent_at
+        ),
     )
 )
 
@@ -121,6 +132,7 @@ def _record_polls(tx: sa.Connection, commands: Sequence[Polled]) -> None:
                     "failures": polled.failures,
                     "problem": polled.error,
                     "cancelled": polled.cancel_sent_at,
+                    "unaware": not polled.knew_stopping,
                 }
                 for polled in commands
             ],
