@@ -11,7 +11,7 @@ from backburner.commands import ResultPage, ResultRow
 from backburner.model import ProviderBatch, Term, Usage
 from backburner.result_lines import MISSING, UNKNOWN, UNREADABLE, Unreadable, decode, own_result, usage_of
 from backburner.states import ItemStatus
-from backburner.wire import wire_index
+from backburner.wire import wire_index, wire_mention
 
 PAGE_ROWS = 1_000
 PAGE_BYTES = 1024 * 1024
@@ -30,7 +30,9 @@ class Reading:
     #: Lines that were no result of this batch, by what was wrong with them.
     odd: Counter[str] = attrs.field(factory=Counter, init=False)
     matched: int = attrs.field(default=0, init=False)  # lines that carry the batch's nonce
+    new: int = attrs.field(default=0, init=False)  # results that were not known before
     _unknown: set[int] = attrs.field(factory=set, init=False)
+    _unreadable: set[int] = attrs.field(factory=set, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._seen = bytearray(self.batch.item_count)
@@ -46,6 +48,8 @@ class Reading:
             found = decode(line)
         except Unreadable:
             self.odd["unreadable"] += 1
+            if (mentioned := wire_mention(self.batch.nonce, line)) is not None:
+                self._unreadable.add(mentioned)
             return
         index = wire_index(self.batch.nonce, found.custom_id)
         if index is None or not self.batch.first_index <= index <= self.batch.last_index:
@@ -59,6 +63,7 @@ class Reading:
         if self._seen[index - self.batch.first_index]:
             self.odd["repeated"] += 1  # the first one counts
             return
+        self.new += 1
         self._add(index, found.status, found.result)
         if found.usage is not None:
             self._usages.append(found.usage)
@@ -97,8 +102,12 @@ class Reading:
 
     @property
     def is_somebody_elses(self) -> bool:
-        """Whether there were results and none of them was ours: the batch was adopted by mistake."""
-        return self.matched == 0 and self.odd["foreign"] > 0 and not any(self._seen)
+        """Whether there were results and none of them was ours: the batch was adopted by mistake.
+
+        Only a batch that was found, not one that the provider itself has named to us.
+        """
+        found = self.batch.create_response is None
+        return found and self.matched == 0 and self.odd["foreign"] > 0 and not any(self._seen)
 
     def missing(self) -> int:
         """How many items have no result."""
@@ -119,7 +128,7 @@ class Reading:
     def _code(self, index: int) -> str:
         if index in self._unknown:
             return UNKNOWN
-        return UNREADABLE if self.odd["unreadable"] else MISSING
+        return UNREADABLE if index in self._unreadable else MISSING
 
 
 def total(usages: Sequence[Usage]) -> Usage:

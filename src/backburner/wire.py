@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 
 def wire_id(nonce: str, index: int) -> str:
     """The custom id of the item at `index` in the batch marked with `nonce`."""
@@ -14,3 +16,9 @@ def wire_index(nonce: str, custom_id: str) -> int | None:
     if mark != nonce or not digits.isascii() or not digits.isdigit():
         return None
     return int(digits)
+
+
+def wire_mention(nonce: str, line: bytes) -> int | None:
+    """The index in the first custom id of that batch in a line that cannot be decoded, if there is one."""
+    found = re.search(rb'"%b-([0-9]{1,9})"' % nonce.encode(), line)
+    return None if found is None else int(found[1])

@@ -47,7 +47,7 @@ class Answer:
         return msgspec.json.decode(self.body)
 
     @property
-    def error(self) -> dict[str, Any]:
+    def error(self) -> Any:
         assert self.headers["content-type"] == "application/json"
         assert self.json["request_id"] == self.headers["request-id"]
         return self.json["error"]
@@ -97,7 +97,7 @@ class Api:
     async def post(self, path: str, **options: Any) -> Answer:
         return await self.call("POST", path, **options)
 
-    async def batch(self, count: int = 3, *, key: str = "admin", **options: Any) -> dict[str, Any]:
+    async def batch(self, count: int = 3, *, key: str = "admin", **options: Any) -> Any:
         """A new batch job, as it was answered."""
         answer = await self.post("/v1/batches", json={"requests": requests(count), **options}, key=key)
         assert answer.status == 202, answer.body
@@ -153,7 +153,7 @@ class Api:
         if whole:
             await self.lead(BatchIngested(term=self.term, batch_key=batch.key, at=now))
 
-    async def ended(self, outcomes: Sequence[ItemStatus], **options: Any) -> dict[str, Any]:
+    async def ended(self, outcomes: Sequence[ItemStatus], **options: Any) -> Any:
         """A job that has ended with these outcomes."""
         job = await self.batch(len(outcomes), **options)
         await self.submitted(job["id"])

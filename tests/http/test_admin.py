@@ -15,7 +15,7 @@ from backburner.storage.facts import ProviderState, is_polling, provider_states,
 OTHERS_USER = "user-00000000-0000-7000-8000-000000000002"
 
 
-async def own_user(api) -> str:
+async def own_user(api):
     found = (await api.get("/v1/admin/users")).json["data"]
     return next(user["id"] for user in found if user["name"] == "admin")
 

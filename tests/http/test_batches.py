@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 from tests.http.api import Api, result_text
@@ -118,7 +120,7 @@ async def test_an_unknown_result_status_is_refused(autojump_clock, api):
 # --- retry -------------------------------------------------------------------------------------------------
 
 
-async def retry(api: Api, job: dict, body: object = None):
+async def retry(api: Api, job: dict[str, Any], body: object = None):
     return await api.post(f"/v1/batches/{job['id']}/retry", json=body)
 
 

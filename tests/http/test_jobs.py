@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import pytest
 import trio
-from tests.http.api import Api
+from tests.http.api import Answer, Api
 
 from backburner.http.jobs import LOOK_EVERY
 from backburner.states import ItemStatus
@@ -61,7 +62,7 @@ async def test_the_etag_saves_the_second_answer(autojump_clock, api):
     assert (changed.status, changed.json["status"]) == (200, "running")
 
 
-async def waited(api: Api, path: str, **options: object) -> tuple[float, object]:
+async def waited(api: Api, path: str, **options: Any) -> tuple[float, Answer]:
     """Seconds that an answer took, and the answer."""
     began = trio.current_time()
     answer = await api.get(path, **options)

@@ -112,22 +112,17 @@ class Writer:
         with suppress(trio.EndOfChannel):
             if not group:
                 group.append(await self.inbox.receive())
+            rows, size = rows_in(group[0].command), bytes_in(group[0].command)
             # `receive` is the only checkpoint in the scope, so no command is lost when the window closes.
             with trio.move_on_after(self.window):
-                while not self._is_full(group):
-                    group.append(await self.inbox.receive())
-        if len(group) > 1 and self._is_over(group):
-            self._held = group.pop()
+                while rows < self.rows and size < self.size:
+                    write = await self.inbox.receive()
+                    rows, size = rows + rows_in(write.command), size + bytes_in(write.command)
+                    if rows > self.rows:
+                        self._held = write
+                    else:
+                        group.append(write)
         return group
-
-    def _is_full(self, group: Sequence[Write]) -> bool:
-        return (
-            sum(rows_in(write.command) for write in group) >= self.rows
-            or sum(bytes_in(write.command) for write in group) >= self.size
-        )
-
-    def _is_over(self, group: Sequence[Write]) -> bool:
-        return sum(rows_in(write.command) for write in group) > self.rows
 
     async def _commit(self, term: Term | None, group: Sequence[Write]) -> None:
         """Make a group durable. A write that the database refuses fails alone."""

@@ -56,10 +56,8 @@ async def create_batch(call: Call) -> Response:
 async def _read_lines(body: BodyStream, upload: Upload, options: BatchOptions) -> BatchOptions:
     reader = LineReader(upload.services.limits.max_item_bytes)
     while piece := await body.next():
-        for number, line in reader.feed(piece):
-            await upload.take(number, line)
-    for number, line in reader.finish():
-        await upload.take(number, line)
+        await upload.take(reader.feed(piece))
+    await upload.take(reader.finish())
     return options
 
 
@@ -88,8 +86,7 @@ async def _read_json(services: Services, body: BodyStream, upload: Upload) -> Ba
 
 
 async def _take_all(upload: Upload, held: list[bytes | None]) -> None:
-    for raw in held:
-        await upload.take(upload.taken, raw)
+    await upload.take(enumerate(held, upload.taken))
     held.clear()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import deque
+from collections.abc import Iterable
 from contextlib import suppress
 
 import attrs
@@ -32,32 +33,37 @@ class Upload:
     # A page is staged when its last item is added, so its duplicates are among these.
     _lately: deque[str] = attrs.field(factory=lambda: deque(maxlen=PAGE_ITEMS), init=False)
 
-    async def take(self, place: int, raw: bytes | None) -> None:
-        """The next request; None stands for one that was too large to be read.
+    async def take(self, requests: Iterable[tuple[int, bytes | None]]) -> None:
+        """The next requests: (place, text); None stands for one that was too large to be read.
 
         Raises Invalid when there are more than a job may have, and Malformed for what is not JSON inside a JSON body.
         """
+        for place, raw in requests:
+            item = self._checked(place, raw)
+            if item is None:
+                continue
+            if self.intake is None:
+                self.intake = await open_intake(self.services.database, self.services.clock, self.services.ids)
+            self._places.append(place)
+            self._lately.append(item.custom_id)
+            await self.intake.add(item)
+            if self.intake.duplicates:
+                self._report_duplicates(self.intake)
+
+    def _checked(self, place: int, raw: bytes | None) -> NewItem | None:
         limits = self.services.limits
         self.taken += 1
         if self.taken > limits.max_items_per_job:
             message = f"A job may have at most {limits.max_items_per_job:,} requests."
             raise Invalid(message, code="too_many_items", param="requests")
-        checked = [too_large(limits.max_item_bytes)] if raw is None else check_item(raw, self.defaults)
-        if not isinstance(checked, CheckedItem):
-            self._refuse(place, checked)
-        elif len(checked.params) > limits.max_item_bytes:  # with the defaults
-            self._refuse(place, [too_large(limits.max_item_bytes)])
-        else:
-            await self._stage(place, checked)
-
-    async def _stage(self, place: int, item: CheckedItem) -> None:
-        if self.intake is None:
-            self.intake = await open_intake(self.services.database, self.services.clock, self.services.ids)
-        self._places.append(place)
-        self._lately.append(item.custom_id)
-        await self.intake.add(NewItem(item.custom_id, item.params.decode(), len(item.params), item.agent_id))
-        if self.intake.duplicates:
-            self._report_duplicates(self.intake)
+        most = limits.max_item_bytes
+        checked = [too_large(most)] if raw is None else check_item(raw, self.defaults)
+        if isinstance(checked, CheckedItem):
+            if len(checked.params) <= most:
+                return NewItem(checked.custom_id, checked.params.decode(), len(checked.params), checked.agent_id)
+            checked = [too_large(most)]  # with the defaults
+        self._refuse(place, checked)
+        return None
 
     def _refuse(self, place: int, faults: list[LineFault]) -> None:
         if self.report.place == "index":

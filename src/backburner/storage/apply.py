@@ -91,9 +91,7 @@ def _seen(command: BatchEnded) -> dict[str, Any]:
     }
 
 
-_IS_STOPPING = (
-    sa.select(jobs.c.id).where(jobs.c.id == provider_batches.c.job_id, jobs.c.stopping.is_not(None)).exists()
-)
+_IS_STOPPING = sa.select(jobs.c.id).where(jobs.c.id == provider_batches.c.job_id, jobs.c.stopping.is_not(None)).exists()
 _POLLED = (
     sa.update(provider_batches)
     .where(provider_batches.c.id == sa.bindparam("key"), provider_batches.c.status == BatchStatus.SUBMITTED)

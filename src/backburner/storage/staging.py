@@ -7,6 +7,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
+from backburner.errors import Conflict
 from backburner.model import Job, NewItem, NewJob, PlannedBatch, SharedItem
 from backburner.states import BatchStatus, JobStatus, JobType
 from backburner.storage.bulk import insert_many
@@ -55,7 +56,13 @@ def stage_shared_items(tx: sa.Connection, key: int, first: int, shared: Sequence
 
 
 def _touch(tx: sa.Connection, key: int, now: datetime) -> None:
-    tx.execute(sa.update(loose_keys).where(loose_keys.c.id == key).values(touched_at=now))
+    touched = tx.execute(sa.update(loose_keys).where(loose_keys.c.id == key).values(touched_at=now))
+    if touched.rowcount == 0:
+        raise _swept()
+
+
+def _swept() -> Conflict:
+    return Conflict("upload_expired", "The upload took so long that its first part was swept; send it again.")
 
 
 def _duplicates(tx: sa.Connection, key: int, first: int, custom_ids: Sequence[str]) -> list[tuple[int, int]]:
@@ -75,7 +82,14 @@ def drop_key(tx: sa.Connection, key: int, *, now: datetime) -> None:
 
 
 def make_job(tx: sa.Connection, key: int, new: NewJob, planned: Sequence[PlannedBatch] = (), *, now: datetime) -> Job:
-    """Make the job appear, with its provider batches planned. Returns it."""
+    """Make the job appear, with its provider batches planned. Returns it.
+
+    Raises Conflict when its items, or the requests that it shares, were swept meanwhile.
+    """
+    if new.requests_of is not None:
+        _hold_requests(tx, key, new.requests_of)
+    if tx.execute(sa.delete(loose_keys).where(loose_keys.c.id == key)).rowcount == 0:
+        raise _swept()
     is_batch = new.job_type is not JobType.JOB
     tx.execute(
         sa.insert(jobs).values(
@@ -106,9 +120,19 @@ def make_job(tx: sa.Connection, key: int, new: NewJob, planned: Sequence[Planned
     )
     if planned:
         tx.execute(sa.insert(provider_batches), [_planned_row(key, new, batch, now) for batch in planned])
-    tx.execute(sa.delete(loose_keys).where(loose_keys.c.id == key))
     announce_work(tx)
     return get_job(tx, new.organization_key, new.id)
+
+
+def _hold_requests(tx: sa.Connection, key: int, requests_of: int) -> None:
+    """Make sure that the requests that the staged items share are there, and stay."""
+    # The sweeper locks the key, looks for jobs that share its requests, and deletes them from the lowest up; the
+    # first item's is the lowest that is needed.
+    tx.execute(sa.select(loose_keys.c.id).where(loose_keys.c.id == requests_of).with_for_update(read=True))
+    first = sa.select(items.c.request_idx).where(items.c.job_id == key, items.c.idx == 0).scalar_subquery()
+    there = sa.select(requests.c.idx).where(requests.c.job_id == requests_of, requests.c.idx == first)
+    if tx.execute(there).first() is None:
+        raise Conflict("requests_deleted", "The job was deleted meanwhile, and its requests with it.")
 
 
 def _planned_row(key: int, new: NewJob, batch: PlannedBatch, now: datetime) -> dict[str, object]:
@@ -141,6 +165,7 @@ def sweep_key(tx: sa.Connection, key: int, *, most: int, now: datetime) -> int:
 
     Requests that a retry still uses stay; the key is then looked at again later.
     """
+    tx.execute(sa.select(loose_keys.c.id).where(loose_keys.c.id == key).with_for_update())
     for table in (items, results):
         gone = _delete_some(tx, table, key, most)
         if gone:

@@ -123,9 +123,7 @@ def reject(tx: sa.Connection, key: int, *, error: dict[str, Any], now: datetime,
     return settled(tx, job_key, now=now, ids=ids)
 
 
-def divide(
-    tx: sa.Connection, key: int, second: PlannedBatch, *, first_bytes: int, now: datetime, ids: Ids
-) -> None:
+def divide(tx: sa.Connection, key: int, second: PlannedBatch, *, first_bytes: int, now: datetime, ids: Ids) -> None:
     """The provider found the batch too large: it is planned again as two, of which `second` is the later half.
 
     Both are closed if the job is being ended.
