@@ -40,10 +40,14 @@ class LineFault(msgspec.Struct, frozen=True):
 Defaults = Mapping[str, msgspec.Raw]
 
 
-class _Item(msgspec.Struct, forbid_unknown_fields=True):
-    custom_id: Annotated[str, msgspec.Meta(pattern=CUSTOM_ID)]
-    params: msgspec.Raw
+class _Item(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    custom_id: str
+    params: dict[str, msgspec.Raw]
     agent_id: Annotated[str, msgspec.Meta(min_length=1, max_length=255)] | None = None
+
+
+class _Verbatim(msgspec.Struct):
+    params: msgspec.Raw
 
 
 class _Params(msgspec.Struct):
@@ -54,6 +58,7 @@ class _Params(msgspec.Struct):
 
 
 _decode_item = msgspec.json.Decoder(_Item).decode
+_decode_verbatim = msgspec.json.Decoder(_Verbatim).decode
 _decode_params = msgspec.json.Decoder(_Params).decode
 _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _encode = msgspec.json.Encoder().encode
@@ -67,14 +72,19 @@ def check_item(raw: bytes, defaults: Defaults | None = None) -> CheckedItem | li
     """
     try:
         item = _decode_item(raw)
-        params = merge_defaults(defaults, item.params) if defaults else bytes(item.params)
+        written = _params_as_written(raw, item)
+        params = written if written and not defaults else _encode({**(defaults or {}), **item.params})
         stream = _decode_params(params).stream
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return _faults(raw, defaults) or [LineFault(None, f"{error}.")]
-    if stream or not _is_plain(raw):
-        faults = _faults(raw, defaults)
-        if faults:
-            return faults
+    if written and not stream and _CUSTOM_ID.match(item.custom_id) and _is_plain(raw):
+        return CheckedItem(item.custom_id, params, item.agent_id)
+    return _faults(raw, defaults) or _unusual(raw, item, defaults)
+
+
+def _unusual(raw: bytes, item: _Item, defaults: Defaults | None) -> CheckedItem:
+    verbatim = _decode_verbatim(raw).params
+    params = merge_defaults(defaults, verbatim) if defaults else bytes(verbatim)
     return CheckedItem(item.custom_id, params, item.agent_id)
 
 
@@ -91,13 +101,25 @@ def too_large(limit: int) -> LineFault:
 # --- the quick question: nothing unusual in the text? -------------------------------------------------------
 
 
+def _params_as_written(raw: bytes, item: _Item) -> bytes | None:
+    """The params' own bytes, if the request is spaced as nearly everybody's and gives no key twice; else None.
+
+    Decoding keeps one of two equal keys, so only a text without such comes back the same.
+    """
+    if not raw.startswith(b'{"custom_id": '):
+        return _encode(item.params) if _encode(item) == raw else None
+    params = b"{" + b", ".join([b'"%b": %b' % (name.encode(), value) for name, value in item.params.items()]) + b"}"
+    agent = b"" if item.agent_id is None else b', "agent_id": ' + _encode(item.agent_id)
+    same = raw == b'{"custom_id": "%b", "params": %b%b}' % (item.custom_id.encode(), params, agent)
+    return params if same else None
+
+
 def _is_plain(raw: bytes) -> bool:
     # msgspec has checked the syntax, lone surrogates included; not UTF-8 in what it skipped, nor what is below.
     return (
         (raw.isascii() or _is_utf8(raw))
-        and b"\\u0000" not in raw
+        and (b"\\" not in raw or b"\\u0000" not in raw)
         and raw.count(b"{") + raw.count(b"[") <= MAX_ITEM_DEPTH
-        and (_keys_stand_once(raw) or _keys_stand_once(msgspec.json.format(raw, indent=-1)))
     )
 
 
@@ -107,13 +129,6 @@ def _is_utf8(raw: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-def _keys_stand_once(compact: bytes) -> bool:
-    # Decoding keeps one of two equal keys, so only a text without such comes back the same.
-    members = _decode_members(compact)
-    params = members["params"]
-    return _encode(members) == compact and _encode(_decode_members(params)) == bytes(params)
 
 
 # --- the long answer: what is wrong? ------------------------------------------------------------------------
