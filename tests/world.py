@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from functools import partial
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 import httpx2
@@ -24,11 +25,13 @@ from backburner.providers.sandbox.transport import SandboxTransport
 from backburner.signing import new_secret
 from backburner.states import JobType
 from backburner.storage import accounts, fence, jobs, migrate
-from backburner.storage.database import Database, inline, open_database
+from backburner.storage.database import Database, Offload, inline, open_database
 from backburner.storage.items import results_page
 from backburner.storage.local_leadership import LocalLeadership
 from backburner.system import Pace, System
 from backburner.webhooks.sender import WebhookSender
+
+T = TypeVar("T")
 
 PACE = Pace(interval=60.0, jitter=0.0, settle=120.0)
 
@@ -60,6 +63,42 @@ class Nothing(httpx2.AsyncByteStream):
         yield b""
 
 
+@attrs.define(eq=False)
+class Life:
+    """What a killed instance does from then on: nothing. Whatever it still tries to reach does not answer."""
+
+    is_over: bool = False
+
+    async def goes_on(self) -> None:
+        """Return at once, or never."""
+        if self.is_over:
+            await trio.sleep_forever()
+
+    def offload(self) -> Offload:
+        async def mortal(work: Callable[[], T], /) -> T:
+            await trio.lowlevel.checkpoint()
+            await self.goes_on()
+            return work()
+
+        return mortal
+
+
+@attrs.define(eq=False)
+class Wire(httpx2.AsyncBaseTransport):
+    """The way of one instance to the outside; notes who is called when."""
+
+    life: Life
+    inner: httpx2.AsyncBaseTransport
+    calls: list[tuple[float, str, str]] = attrs.field(factory=list)  # (virtual second, method, path)
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        await self.life.goes_on()
+        self.calls.append((trio.current_time(), request.method, request.url.path))
+        response = await self.inner.handle_async_request(request)
+        await self.life.goes_on()
+        return response
+
+
 @attrs.define(kw_only=True, eq=False)
 class World:
     """What outlives an instance: database, provider, receiver, clock."""
@@ -71,6 +110,7 @@ class World:
     ids: Ids
     receiver: Receiver = attrs.field(factory=Receiver)
     pace: Pace = PACE
+    calls: list[tuple[float, str, str]] = attrs.field(factory=list)  # of the provider: (virtual second, method, path)
 
     @asynccontextmanager
     async def instance(self) -> AsyncIterator[System]:
@@ -84,40 +124,55 @@ class World:
             finally:
                 stop.set()
 
-    def provider(self, transport: httpx2.AsyncBaseTransport | None = None) -> Any:
+    @asynccontextmanager
+    async def doomed_instance(self) -> AsyncIterator[System]:
+        """A running instance; killed on leaving, at whatever it is then doing."""
+        life = Life()
+        async with trio.open_nursery() as nursery:
+            system = self.system(life)
+            await nursery.start(system.run, no_front, trio.Event())
+            try:
+                yield system
+            finally:
+                life.is_over = True
+                nursery.cancel_scope.cancel()
+
+    def provider(self, life: Life) -> Any:
         return open_anthropic(
             api_key="test",
             base_url="http://sandbox.test",
             request_timeout=60.0,
-            transport=transport or SandboxTransport(self.sandbox),
+            transport=Wire(life, SandboxTransport(self.sandbox), self.calls),
             offload=inline,
             name="sandbox",
         )
 
-    def system(self) -> System:
-        sender = WebhookSender(
-            transport=httpx2.MockTransport(self.receiver), clock=self.clock, timeout=5.0, allow_private=True
+    def system(self, life: Life | None = None) -> System:
+        life = life or Life()
+        database = attrs.evolve(
+            self.database, offload_write=life.offload(), offload_read=life.offload(), gate=trio.Lock()
         )
+        receiver = Wire(life, httpx2.MockTransport(self.receiver))
         return System(
-            database=self.database,
+            database=database,
             provider_name="sandbox",
-            open_provider=self.provider,
-            leadership=self.leadership(),
-            sender=sender,
+            open_provider=partial(self.provider, life),
+            leadership=self.leadership(database),
+            sender=WebhookSender(transport=receiver, clock=self.clock, timeout=5.0, allow_private=True),
             clock=self.clock,
             random=self.random,
             ids=self.ids,
             pace=self.pace,
         )
 
-    def leadership(self) -> LocalLeadership:
+    def leadership(self, database: Database) -> LocalLeadership:
         async def new_term() -> Any:
-            return await self.database.write(
+            return await database.write(
                 fence.begin_term, term_id=str(self.ids.uuid7()), instance_id="test", now=self.clock.now()
             )
 
         async def end_term(term: Any, reason: str) -> None:
-            await self.database.write(fence.end_term, term, now=self.clock.now(), reason=reason)
+            await database.write(fence.end_term, term, now=self.clock.now(), reason=reason)
 
         return LocalLeadership(new_term=new_term, end_term=end_term)
 

@@ -88,7 +88,7 @@ async def test_the_old_base_answers_too(autojump_clock, api):
 
 
 async def test_the_location_begins_with_the_public_url(autojump_clock):
-    async with open_api(public_url="https://batch.example.org/x") as api:
+    async with open_api(public_url="https://batch.example.org/x/") as api:
         answer = await api.post("/v1/batches", json={"requests": requests(1)})
     assert answer.headers["Location"] == f"https://batch.example.org/x/v1/batches/{answer.json['id']}"
 

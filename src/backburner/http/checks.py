@@ -29,4 +29,4 @@ def check_metadata(metadata: dict[str, Any]) -> None:
 
 def location(services: Services, job: Job) -> dict[str, str]:
     """The header that says where a new batch job is."""
-    return {"Location": f"{services.public_url or ''}/v1/batches/{job.id}"}
+    return {"Location": f"{(services.public_url or '').rstrip('/')}/v1/batches/{job.id}"}

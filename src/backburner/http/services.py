@@ -50,7 +50,7 @@ class Services:
     provider: str  #: of batches that name none
     providers: frozenset[str]  #: those that a batch may name
     allow_private_callbacks: bool
-    public_url: str | None  #: without a slash at the end; goes before paths in `Location`
+    public_url: str | None  #: goes before paths in `Location`
     work: Callable[[], None]  #: there is something to submit, poll or deliver
     status: Callable[[], InstanceStatus]
     poll_now: Callable[[], None]

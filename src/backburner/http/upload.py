@@ -61,7 +61,7 @@ class Upload:
         if isinstance(checked, CheckedItem):
             if len(checked.params) <= most:
                 return NewItem(checked.custom_id, checked.params.decode(), len(checked.params), checked.agent_id)
-            return NewItem(checked.custom_id, checked.params.decode(), 1) # with the defaults
+            checked = [too_large(most)]  # with the defaults
         self._refuse(place, checked)
         return None
 

@@ -43,6 +43,8 @@ def claim_deliveries(
         .with_for_update(skip_locked=True)
     )
     rows = list(tx.execute(locked))
+    if not rows:
+        return []
     claimed = [row.id for row in rows]
     tx.execute(sa.update(deliveries).where(deliveries.c.id.in_(claimed)).values(next_attempt_at=lease_until))
     secrets = {key: signing_secrets(tx, key, now=now) for key in {row.organization_id for row in rows}}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,10 @@ Error = sqlite3.Error
 
 READERS = 4  # connections; more only queue for the interpreter
 OLDEST = (3, 38, 0)  # RETURNING, STRICT-free upserts and partial indexes as they are used here
+#: Rows in one statement. The driver lets go of the interpreter for each statement, and wins it back from a busy
+#: Trio thread only after 5 ms: row by row, a thousand rows could take five seconds. Few sizes, so that each is
+#: prepared once; 500 rows of 6 columns stay far below the 32,766 parameters that a statement may have.
+ROWS_AT_ONCE = (500, 50, 5, 1)
 CHECK_AT_START = 64 * 1024 * 1024  # bytes; a larger file is checked by `db check`, not at every start
 
 #: In WAL mode NORMAL may lose the last commits when the power fails, and what was answered with 2xx must not be lost.
@@ -93,9 +99,20 @@ def back_up(source: Path, destination: Path) -> None:
 
 def insert_many(tx: sa.Connection, table: sa.Table, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> int:
     """Insert the rows that are not there yet; return how many were."""
-    marks = ", ".join("?" * len(columns))
-    statement = f"INSERT OR IGNORE INTO {table.name} ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608  # own names
-    return tx.exec_driver_sql(statement, list(rows)).rowcount
+    inserted = done = 0
+    for size in ROWS_AT_ONCE:
+        statement = _insertion(table.name, tuple(columns), size)
+        while len(rows) - done >= size:
+            values = tuple(chain.from_iterable(rows[done : done + size]))
+            inserted += tx.exec_driver_sql(statement, values).rowcount
+            done += size
+    return inserted
+
+
+@cache
+def _insertion(table: str, columns: tuple[str, ...], rows: int) -> str:
+    marks = "(" + ", ".join("?" * len(columns)) + ")"
+    return f"INSERT OR IGNORE INTO {table} ({', '.join(columns)}) VALUES {', '.join([marks] * rows)}"  # noqa: S608  # own names
 
 
 def translate(error: sa.exc.DBAPIError) -> Exception:
