@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -71,15 +71,15 @@ class PostgresServer:
 
 
 @contextlib.contextmanager
-def running_server() -> Iterator[PostgresServer]:
-    """A server in a temporary folder. It dies with this process, however that ends."""
+def running_server(**settings: str) -> Iterator[PostgresServer]:
+    """A server in a temporary folder. It dies with this process, however that ends. `settings` go before ours."""
     with tempfile.TemporaryDirectory(prefix="backburner-pg-", ignore_cleanup_errors=True) as folder:
         home = Path(folder)
         programs = _programs(home)
         _own(home)
         data, log = home / "data", home / "server.log"
         _initialize(programs, data)
-        server = _start(programs, data, log)
+        server = _start(programs, data, log, SETTINGS | settings)
         try:
             _await_ready(server)
             yield server
@@ -139,10 +139,10 @@ def _initialize(programs: Path, data: Path) -> None:
     subprocess.run([*command, "--no-sync"], check=True, stdout=subprocess.DEVNULL, cwd="/", **_identity())
 
 
-def _start(programs: Path, data: Path, log: Path) -> PostgresServer:
+def _start(programs: Path, data: Path, log: Path, settings: Mapping[str, str]) -> PostgresServer:
     port = _free_port()
     command = [str(programs / "postgres"), "-D", str(data), "-p", str(port)]
-    options = [f"--{name}={value}" for name, value in SETTINGS.items()]
+    options = [f"--{name}={value}" for name, value in settings.items()]
     with log.open("wb") as output:
         process = subprocess.Popen(
             [*command, *options], stdout=output, stderr=output, cwd="/", preexec_fn=_die_with_parent, **_identity()

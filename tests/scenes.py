@@ -31,7 +31,7 @@ async def job_under(
             yield world, system, job
 
 
-async def end_of(world: World, system: System, job: Job, *, delivered_within: float = 60) -> Job:
+async def end_of(world: World, system: System, job: Job, *, delivered_within: float = 10) -> Job:
     """The job at its end: everything holds, and the caller was told once."""
     ended = await world.ended(system, job)
     await trio.sleep(delivered_within)

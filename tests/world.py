@@ -235,7 +235,7 @@ async def open_world(
         now=clock.now(),
         ids=ids,
     )
-    sandbox = Sandbox(clock=clock, options=options or SandboxOptions(batch_seconds=(300, 300)))
+    sandbox = Sandbox(clock=clock, options=options or SandboxOptions(batch_seconds=(60, 60)))
     try:
         yield World(database=database, sandbox=sandbox, clock=clock, random=random, ids=ids, pace=pace)
     finally:

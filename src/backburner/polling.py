@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+import math
+from datetime import UTC, datetime, timedelta
 from random import Random
 
 import attrs
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 FIRST_POLL = 5.0  # seconds after submission: short batches end within a minute
 GROWTH = 0.5  # a batch is polled again after half of its age, so young ones sooner than old ones
 RETRY_AFTER_CAP = 600.0  # seconds; a provider that asks for more is asked again after this all the same
@@ -14,11 +16,20 @@ FAILURE_BASE = 2.0  # seconds after the first failure, doubling
 FAILURE_CAP = 300.0
 
 
-def next_poll(submitted_at: datetime, now: datetime, *, interval: float, random: Random) -> datetime:
-    """When to look again at a batch that is not done: between min(5 s, interval) and `interval`, by its age."""
+def next_poll(submitted_at: datetime, now: datetime, *, interval: float, phase: float) -> datetime:
+    """When to look again at a batch that is not done: the older, the later, after `interval` seconds at most.
+
+    Batches of about the same age fall due together, so that one listing shows them all: the time is the last on a
+    grid of `interval` (half of it, a quarter … for younger ones) before the wait is over. `phase` seconds shift the
+    grid, so that not everybody's batches are polled at the full minute.
+    """
     age = max(0.0, (now - submitted_at).total_seconds())
-    wait = min(interval, max(min(FIRST_POLL, interval), age * GROWTH))
-    return now + timedelta(seconds=wait * random.uniform(0.9, 1.0))
+    wait = min(interval, max(FIRST_POLL, age * GROWTH))
+    grid = interval
+    while grid > wait:
+        grid /= 2
+    since_grid = (now - EPOCH).total_seconds() - phase
+    return now + timedelta(seconds=grid * math.floor((since_grid + wait) / grid) - since_grid)
 
 
 def after_failure(failures: int, now: datetime, *, retry_after: float | None, random: Random) -> datetime:

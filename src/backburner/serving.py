@@ -26,6 +26,7 @@ from backburner.actors.listener import Feed
 from backburner.api_keys import hash_key, new_key, shown_prefix
 from backburner.clock import Clock, SystemClock
 from backburner.http.app import create_app
+from backburner.http.envelope import request_ids
 from backburner.http.hosting import serve_http
 from backburner.http.services import InstanceStatus, Limits, Services
 from backburner.ids import Ids
@@ -241,9 +242,7 @@ OpenProvider = Callable[[], AbstractAsyncContextManager[Provider]]
 @asynccontextmanager
 async def _provider(settings: Settings, origins: Origins, database: Database) -> AsyncIterator[OpenProvider]:
     """How to open the provider; the embedded sandbox, if that is it, serves meanwhile."""
-    connect = partial(
-        open_anthropic, request_timeout=settings.llm_request_timeout_seconds, name=settings.provider_name
-    )
+    connect = partial(open_anthropic, request_timeout=settings.llm_request_timeout_seconds, name=settings.provider_name)
     default_url = attrs.fields(Settings).anthropic_base_url.default
     if settings.provider_name != SANDBOX or settings.anthropic_base_url != default_url:
         key = settings.anthropic_api_key or secrets.token_urlsafe(8)
@@ -400,7 +399,7 @@ class _Front:
                     port=self.settings.port,
                     stop=stop,
                     graceful_timeout=self.settings.shutdown_grace_seconds / 3,
-                    new_request_id=partial(self.origins.ids.new, "req"),
+                    new_request_id=request_ids(self.origins.ids),
                 )
             )
             task_status.started(address.url)
@@ -424,6 +423,7 @@ class _Front:
             allow_private_callbacks=settings.callback_allow_private_networks,
             public_url=settings.public_url,
             metrics_public=settings.metrics_public,
+            registry=system.metrics.registry,
             work=system.work,
             status=self._status,
             poll_now=system.poll_now,

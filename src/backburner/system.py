@@ -25,8 +25,10 @@ from backburner.actors.ticker import Ticker
 from backburner.actors.writer import CHANNEL_SIZE, Write, Writer, Writes
 from backburner.changes import Changes
 from backburner.clock import Clock
+from backburner.commands import DeliveryAttempted
 from backburner.ids import Ids
 from backburner.leadership import Leadership, Mandate
+from backburner.metrics import Metrics
 from backburner.model import DueDelivery
 from backburner.providers.base import Provider
 from backburner.storage import deliveries, facts
@@ -92,6 +94,7 @@ class System:
     pace: Pace
     feed: Feed | None = None  # on PostgreSQL, where there may be other instances
     changes: Changes = attrs.field(factory=Changes)
+    metrics: Metrics = attrs.field(factory=Metrics)
     leader: Leader = attrs.field(init=False)
     writer: Writer = attrs.field(init=False)
     callbacks: Callbacks = attrs.field(init=False)
@@ -178,6 +181,7 @@ class System:
 
     def _applied(self, applied: Applied) -> None:
         self._stored += applied.stored_results
+        self.metrics.stored(applied.stored_results)
         self.changes.changed(applied.jobs)
         if applied.callbacks_due:
             self._bells["deliver"].ring()
@@ -186,7 +190,7 @@ class System:
         return Callbacks(
             store=DeliveryQueue(self.database),
             sender=self.sender,
-            record=self._writes.durable,
+            record=self._record_attempt,
             clock=self.clock,
             random=self.random,
             bell=self._bells["deliver"],
@@ -194,6 +198,10 @@ class System:
             drain_seconds=self.pace.drain,
             concurrency=self.pace.callback_concurrency,
         )
+
+    async def _record_attempt(self, attempt: DeliveryAttempted) -> None:
+        self.metrics.attempted(attempt)
+        await self._writes.durable(attempt)
 
     async def _duties(self, mandate: Mandate) -> None:
         """What only the leader does, for one term."""
@@ -251,6 +259,7 @@ class System:
         return stored
 
     async def _report_cycle(self, mandate: Mandate, summary: dict[str, Any]) -> None:
+        self.metrics.cycle(summary)
         now = self.clock.now()
         await self.database.write(fenced, mandate.term, facts.set_fact, facts.LAST_CYCLE, summary, now=now)
 

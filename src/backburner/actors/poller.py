@@ -41,6 +41,11 @@ class Poller:
     interval: float  # seconds; the longest time between two looks
     keeper: AccountKeeper
     quiet: Quiet = attrs.field(factory=Quiet)
+    phase: float = attrs.field(init=False)  # seconds; see `next_poll`
+
+    @phase.default
+    def _any_phase(self) -> float:
+        return self.random.uniform(0, self.interval)
 
     async def look(self, batch: ProviderBatch, view: BatchView | None, cycle: Cycle) -> bool:
         """Look once; `view` is what a listing showed already. True when the batch has ended and can be read.
@@ -89,7 +94,7 @@ class Poller:
                 provider_status=view.status,
                 response=view.raw if changed else None,
                 polled_at=now,
-                next_poll_at=next_poll(since, now, interval=self.interval, random=self.random),
+                next_poll_at=next_poll(since, now, interval=self.interval, phase=self.phase),
                 failures=0,
                 cancel_sent_at=now if view.canceling and batch.cancel_sent_at is None else None,
                 knew_stopping=batch.job_stopping is not None,

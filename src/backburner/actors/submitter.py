@@ -175,7 +175,7 @@ class Submitter:
             status=view.status,
             response=response,
             now=now,
-            next_poll_at=next_poll(now, now, interval=self.interval, random=self.random),
+            next_poll_at=next_poll(now, now, interval=self.interval, phase=0),
         )
         log.info(
             "batch submitted",

@@ -49,6 +49,13 @@ async def read_body(request: Request, *, limit: int = MAX_JSON_BYTES) -> bytes:
     return bytes(whole)
 
 
+async def read_rest(request: Request, *, limit: int) -> None:
+    """Read what is left of a body and keep none of it. Raises Refused (413, 408)."""
+    reader = _Reader(cast("FlowBody", request.body), limit)
+    while await reader.next():
+        pass
+
+
 def open_body(request: Request, *, limit: int, allowed: Collection[str] = (JSON, NDJSON)) -> BodyStream:
     """A body of up to `limit` bytes, gzip or not, to be read piece by piece. Raises Refused (413, 415) at once."""
     coding = _refuse_coding(request, allowed=("gzip",))

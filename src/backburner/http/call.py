@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, ParamSpec, Protocol, TypeVar, cast
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 import attrs
 import msgspec
@@ -37,6 +37,7 @@ class Call:
     keys: KeyRing
     principal: Principal
     request: FlowRequest
+    held: Held | None = None  #: the Idempotency-Key, if the request has one
 
     @property
     def organization_key(self) -> int:
@@ -59,6 +60,33 @@ class Call:
         """Refuse query parameters and a body that says something."""
         self.query()
         await self.json(Nothing)
+
+    async def write(
+        self,
+        told: Callable[[T], Answer],
+        work: Callable[Concatenate[sa.Connection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """As `Database.write`, for what a POST makes: the answer that is `told` of it is stored with it.
+
+        Reads the rest of the body first. What is told must hold no secret.
+        """
+        done = None if self.held is None else await self.held.record()
+        outcome = await self.services.database.write(recorded, done, told, work, *args, **kwargs)
+        if self.held is not None:
+            self.held.recorded = True
+        return outcome
+
+    async def make(
+        self,
+        told: Callable[[T], Answer],
+        work: Callable[Concatenate[sa.Connection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Response:
+        """The same, answered as it is told."""
+        return respond(told(await self.write(told, work, *args, **kwargs)))
 
     def require_operator(self) -> None:
         """Raises Refused (403) for what concerns every organization, unless the operator asks."""
@@ -89,7 +117,16 @@ class Routes:
         """The same for a path that stands outside the bases."""
 
         async def answer(**parts: str) -> Response:
-            return await handler(await self._call(scope), **parts)
+            call = await self._call(scope)
+            if method != "POST":
+                return await handler(call, **parts)
+            return await once(
+                self.services,
+                call.request,
+                caller=call.principal.key_id,
+                route=_route(call.request.path),
+                act=lambda held: handler(attrs.evolve(call, held=held), **parts),
+            )
 
         self.app.add_url_rule(path, f"{method} {path}", answer, methods=[method])
 
@@ -99,6 +136,12 @@ class Routes:
         if not principal.may(scope):
             raise Refused(403, "forbidden", f"This key does not have the scope {scope!r}.")
         return Call(services=self.services, keys=self.keys, principal=principal, request=asked)
+
+
+def _route(path: str) -> str:
+    """The path under the newer of the bases: both are one route."""
+    new, old = BASES
+    return f"POST {new}{path.removeprefix(old)}" if path.startswith(f"{old}/") else f"POST {path}"
 
 
 def reply(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

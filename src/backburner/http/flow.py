@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Awaitable, Callable, Generator
 from typing import Any, cast
 
@@ -32,6 +33,8 @@ class FlowBody(TrioBody):
         self.ended = trio.Event()
         #: Asks the client for the body; called before the first piece is waited for.
         self.ask: Callable[[], Awaitable[None]] | None = None
+        #: Fed with every byte that is taken.
+        self.digest: hashlib._Hash | None = None
 
     async def take(self) -> bytes:
         """What has arrived, waiting for something; b"" at the end of the body."""
@@ -44,6 +47,8 @@ class FlowBody(TrioBody):
         data = bytes(self._data)
         self._data.clear()
         self._taken.set()
+        if self.digest is not None:
+            self.digest.update(data)
         return data
 
     async def put(self, data: bytes) -> None:

@@ -1,0 +1,2 @@
+from benchmarks.report import Options, Row
+def measure(options: Options) -> list[Row]: return []
