@@ -60,9 +60,10 @@ def requests(count: int) -> bytes:
 
 def _journey(folder: Path, url: str, items: int, found: Samples) -> None:
     body = requests(items)
+    environ = {"BACKBURNER_DATABASE_URL": url, "BACKBURNER_CHUNK_BYTES": "190000000"}
     with (
         sandbox(folder, "--reply-bytes", str(REPLY_BYTES), "--batch-seconds", "0.2") as provider,
-        watched_server(folder, {"BACKBURNER_DATABASE_URL": url, **using(provider)}) as server,
+        watched_server(folder, environ | using(provider)) as server,
         server.client() as client,
     ):
         await_end(client, submit(client, requests(100))["id"])  # everything is loaded afterwards

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 
 import attrs
@@ -32,6 +32,7 @@ class Changes:
     """Which listeners wait for which jobs."""
 
     _ears: dict[str, set[Ear]] = attrs.field(factory=dict)
+    _overhearing: list[Callable[[Collection[str] | None], None]] = attrs.field(factory=list)
 
     @contextmanager
     def listening(self, job_id: str) -> Iterator[Ear]:
@@ -46,12 +47,29 @@ class Changes:
             if not ears:
                 del self._ears[job_id]
 
+    @contextmanager
+    def overhearing(self, heard: Callable[[Collection[str] | None], None]) -> Iterator[None]:
+        """Have `heard` called with the ids of all jobs that change; with None when any job may have."""
+        self._overhearing.append(heard)
+        try:
+            yield
+        finally:
+            self._overhearing.remove(heard)
+
     def changed(self, job_ids: Iterable[str]) -> None:
         """Wake the listeners of these jobs."""
-        for job_id in job_ids:
-            for ear in self._ears.get(job_id, ()):
-                ear.wake()
+        named = list(job_ids)
+        self._wake(named)
+        for heard in self._overhearing:
+            heard(named)
 
     def all_changed(self) -> None:
         """Wake everybody: something was missed, or too much has changed to name it."""
-        self.changed(list(self._ears))
+        self._wake(list(self._ears))
+        for heard in self._overhearing:
+            heard(None)
+
+    def _wake(self, job_ids: Iterable[str]) -> None:
+        for job_id in job_ids:
+            for ear in self._ears.get(job_id, ()):
+                ear.wake()

@@ -75,6 +75,15 @@ class Malformed(Invalid):
         super().__init__(message, code=code, param=param)
 
 
+class QuotaExceeded(BackburnerError):
+    """The organization has used up what it may. `code` names the quota, `retry_after` is in seconds."""
+
+    def __init__(self, code: str, message: str, *, retry_after: float) -> None:
+        super().__init__(message)
+        self.code = code
+        self.retry_after = retry_after
+
+
 class CannotListen(BackburnerError):
     """The address to serve on cannot be used: taken, not ours, not allowed, or no such host."""
 

@@ -64,9 +64,13 @@ class Intake:
 
     async def finish(self, new: NewJob, *, chunk_items: int | None, chunk_bytes: int) -> Job:
         """Make the job appear, its provider batches planned; it is durable when this returns."""
-        await self.flush()
-        planned = list(self._plan(chunk_items or default_chunk_items(self.count), chunk_bytes))
+        planned = await self.plan(chunk_items=chunk_items, chunk_bytes=chunk_bytes)
         return await self.database.write(staging.make_job, self.key, new, planned, now=self.clock.now())
+
+    async def plan(self, *, chunk_items: int | None, chunk_bytes: int) -> list[PlannedBatch]:
+        """All is added: what `staging.make_job` needs, for who makes the job appear with something beside it."""
+        await self.flush()
+        return list(self._plan(chunk_items or default_chunk_items(self.count), chunk_bytes))
 
     def _plan(self, chunk_items: int, chunk_bytes: int) -> Iterator[PlannedBatch]:
         for chunk in split(self._sizes, most_items=chunk_items, most_bytes=chunk_bytes):

@@ -93,7 +93,7 @@ class System:
     ids: Ids
     pace: Pace
     feed: Feed | None = None  # on PostgreSQL, where there may be other instances
-    changes: Changes = attrs.field(factory=Changes)
+    changes: Changes = attrs.field(init=False)
     metrics: Metrics = attrs.field(factory=Metrics)
     leader: Leader = attrs.field(init=False)
     writer: Writer = attrs.field(init=False)
@@ -104,6 +104,7 @@ class System:
     _stored: int = attrs.field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
+        self.changes = self.database.changes
         self._bells = {name: Bell() for name in ("submit", "poll", "deliver", "sweep")}
         send, receive = trio.open_memory_channel[Write](CHANNEL_SIZE)
         self._writes = Writes(send)

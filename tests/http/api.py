@@ -14,7 +14,6 @@ import msgspec
 import sqlalchemy as sa
 
 from backburner.api_keys import hash_key, new_key, shown_prefix
-from backburner.changes import Changes
 from backburner.clock import TrioClock
 from backburner.commands import BatchEnded, BatchIngested, Polled, ResultPage, ResultRow
 from backburner.http.app import create_app
@@ -204,7 +203,7 @@ async def open_api(url: str = "sqlite://", *, limits: Limits = LIMITS, **options
         database=database,
         clock=clock,
         ids=ids,
-        changes=Changes(),
+        changes=database.changes,
         limits=limits,
         work=lambda: rung.append("work"),
         poll_now=lambda: rung.append("poll"),

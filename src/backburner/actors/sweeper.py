@@ -17,7 +17,7 @@ from backburner.ids import Ids
 from backburner.leadership import Mandate
 from backburner.model import ProviderBatch
 from backburner.providers.base import Provider
-from backburner.storage import batches, jobs, staging
+from backburner.storage import batches, idempotency, jobs, staging
 from backburner.storage.database import Database
 from backburner.storage.fence import fenced
 
@@ -33,7 +33,7 @@ PAUSE = 0.01  # seconds between transactions, so that others get through
 
 @attrs.frozen(kw_only=True, eq=False)
 class Sweeper:
-    """Expires jobs past their deadline and batches past the lookback; sweeps what uploads and deletions left.
+    """Expires jobs past their deadline and batches past the lookback; sweeps leftovers and old stored answers.
 
     Ends only by cancellation; raises LeadershipLost.
     """
@@ -58,6 +58,7 @@ class Sweeper:
             await self._expire_jobs()
             await self._expire_batches()
             await self._sweep_rows()
+            await self._sweep_answers()
             deadline = await self.database.read(jobs.next_deadline)
         except StorageUnavailable as error:
             log.warning("sweep skipped", error=str(error))
@@ -98,6 +99,10 @@ class Sweeper:
                 staging.sweep_key, key, most=SWEPT_ROWS, now=self.clock.now()
             ):
                 await trio.sleep(PAUSE)
+
+    async def _sweep_answers(self) -> None:
+        while await self._fenced(idempotency.sweep, now=self.clock.now(), most=SWEPT_ROWS):  # noqa: ASYNC110
+            await trio.sleep(PAUSE)
 
     async def _loose_key(self) -> int | None:
         return await self.database.read(staging.loose_key_before, self.clock.now() - STALE)

@@ -9,11 +9,12 @@ import attrs
 import msgspec
 
 from backburner.errors import Invalid, Malformed
-from backburner.http.checks import check_callback, check_metadata
+from backburner.http.checks import check_callback
 from backburner.http.items import Defaults
 from backburner.http.query import Parameter, flag, number, whole, words
 from backburner.http.services import Services
 from backburner.http.strict import decode
+from backburner.job_metadata import check_metadata
 
 LONGEST_DEADLINE = 366 * 86_400.0  # seconds
 MOST_CHUNK_ITEMS = 100_000

@@ -13,10 +13,13 @@ from backburner.http.auth import KeyRing
 from backburner.http.body import read_json
 from backburner.http.envelope import EdgeApp
 from backburner.http.flow import FlowRequest
+from backburner.http.idempotency import Held, once, respond
 from backburner.http.problem import Refused
 from backburner.http.query import Parameter, query
 from backburner.http.services import Services
 from backburner.model import Principal
+from backburner.storage.database import Tx
+from backburner.storage.idempotency import Answer, recorded
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -64,7 +67,8 @@ class Call:
     async def write(
         self,
         told: Callable[[T], Answer],
-        work: Callable[Concatenate[sa.Connection, P], T],
+        work: Callable[Concatenate[Tx, P], T],
+        /,
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
@@ -81,7 +85,8 @@ class Call:
     async def make(
         self,
         told: Callable[[T], Answer],
-        work: Callable[Concatenate[sa.Connection, P], T],
+        work: Callable[Concatenate[Tx, P], T],
+        /,
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> Response:
@@ -144,8 +149,11 @@ def _route(path: str) -> str:
     return f"POST {new}{path.removeprefix(old)}" if path.startswith(f"{old}/") else f"POST {path}"
 
 
+def answer_of(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
+    """An answer in JSON, to be stored or sent."""
+    return Answer(status=status, body=msgspec.json.encode(value), headers=dict(headers or {}))
+
+
 def reply(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """An answer in JSON."""
-    response = Response(msgspec.json.encode(value), status, content_type="application/json")
-    response.headers.update(headers or {})
-    return response
+    return respond(answer_of(value, status, headers))

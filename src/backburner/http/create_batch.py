@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 
 from quart import Response
 
@@ -16,7 +17,7 @@ from backburner.http.batch_options import (
 )
 from backburner.http.batch_report import Report
 from backburner.http.body import JSON, NDJSON, BodyStream, media_type, open_body
-from backburner.http.call import Call, reply
+from backburner.http.call import Call, answer_of, reply
 from backburner.http.checks import location
 from backburner.http.ndjson import LineReader
 from backburner.http.requests_reader import RequestsReader
@@ -26,6 +27,8 @@ from backburner.http.upload import Upload, drop
 from backburner.intake import Intake
 from backburner.model import Job, NewJob, Principal
 from backburner.states import JobType
+from backburner.storage import staging
+from backburner.storage.idempotency import Answer
 
 #: In a JSON body up to this size `defaults` may stand anywhere; in a larger one they come before `requests`.
 ANY_ORDER_BYTES = 1024 * 1024
@@ -45,12 +48,10 @@ async def create_batch(call: Call) -> Response:
         if asked["dry_run"]:
             await drop(upload.intake)
             return reply(_checked(intake, options))
-        job = await _make(services, call.principal, intake, options)
+        return await _make(call, intake, options)
     except BackburnerError:
         await drop(upload.intake)
         raise
-    services.work()
-    return reply(job_json(job), 202, location(services, job))
 
 
 async def _read_lines(body: BodyStream, upload: Upload, options: BatchOptions) -> BatchOptions:
@@ -90,10 +91,27 @@ async def _take_all(upload: Upload, held: list[bytes | None]) -> None:
     held.clear()
 
 
-async def _make(services: Services, principal: Principal, intake: Intake, options: BatchOptions) -> Job:
+async def _make(call: Call, intake: Intake, options: BatchOptions) -> Response:
+    services = call.services
+    new = _new_job(services, call.principal, options)
+    chunk_items = options.chunk_items or services.limits.chunk_items
+    planned = await intake.plan(chunk_items=chunk_items, chunk_bytes=services.limits.chunk_bytes)
+    answer = await call.make(
+        partial(told_of_batch, services), staging.make_job, intake.key, new, planned, now=services.clock.now()
+    )
+    services.work()
+    return answer
+
+
+def told_of_batch(services: Services, job: Job) -> Answer:
+    """202 and where the new job is."""
+    return answer_of(job_json(job), 202, location(services, job))
+
+
+def _new_job(services: Services, principal: Principal, options: BatchOptions) -> NewJob:
     now = services.clock.now()
     seconds = options.deadline_seconds
-    new = NewJob(
+    return NewJob(
         id=services.ids.new("job"),
         job_type=JobType.BATCH,
         organization_key=principal.organization_key,
@@ -104,11 +122,6 @@ async def _make(services: Services, principal: Principal, intake: Intake, option
         callback_url=options.callback_url,
         priority=options.priority,
         deadline_at=None if seconds is None else now + timedelta(seconds=seconds),
-    )
-    return await intake.finish(
-        new,
-        chunk_items=options.chunk_items or services.limits.chunk_items,
-        chunk_bytes=services.limits.chunk_bytes,
     )
 
 

@@ -12,9 +12,16 @@ from backburner.http.call import Call, reply
 from backburner.http.paging import Page, envelope
 from backburner.http.query import Parameter, flag, moment, one_of, words
 from backburner.http.shapes import job_json
+from backburner.job_metadata import LONGEST_SOUGHT
 from backburner.states import ACTIVE, JobStatus, JobType
-from backburner.storage import jobs
-from backburner.storage.jobs import JobFilter
+from backburner.storage import job_lists
+from backburner.storage.job_lists import JobFilter
+
+def _sought(text: str) -> str:
+    if len(text) > LONGEST_SOUGHT:
+        raise ValueError(f"must have at most {LONGEST_SOUGHT} characters: jobs are found by no longer values")
+    return text
+
 
 _OF_BATCHES: Mapping[str, Parameter] = {
     **paging.parameters("job"),
@@ -23,6 +30,7 @@ _OF_BATCHES: Mapping[str, Parameter] = {
     "agent_id": Parameter(convert=words()),
     "created_after": Parameter(convert=moment),
     "created_before": Parameter(convert=moment),
+    "metadata.": Parameter(convert=_sought, prefix=True),
 }
 _OF_JOBS = {**_OF_BATCHES, "job_type": Parameter(convert=one_of([*JobType]))}
 _OF_EVERYBODY = {
@@ -59,7 +67,7 @@ async def list_all_jobs(call: Call) -> Response:
 async def _listed(call: Call, organization_key: int | None, asked: Mapping[str, Any]) -> Response:
     page = Page.of(asked)
     found, has_more = await call.services.database.read(
-        jobs.list_jobs,
+        job_lists.list_jobs,
         organization_key,
         _filter(asked),
         limit=page.limit,
@@ -76,6 +84,7 @@ def _filter(asked: Mapping[str, Any]) -> JobFilter:
     return JobFilter(
         statuses=_statuses([JobStatus(status) for status in asked["status"]], active=asked["active"]),
         job_type=None if job_type is None else JobType(job_type),
+        metadata=asked["metadata."],
         **{name: asked.get(name) for name in names},
     )
 

@@ -12,7 +12,7 @@ from backburner import signing
 from backburner.api_keys import hash_key, new_key, shown_prefix
 from backburner.errors import Invalid, NotFound
 from backburner.http import paging
-from backburner.http.call import Call, reply
+from backburner.http.call import Call, answer_of, reply
 from backburner.http.paging import Page, envelope, require_id
 from backburner.http.shapes import key_json, user_json
 from backburner.storage import accounts
@@ -36,7 +36,8 @@ async def create_key(call: Call) -> Response:
     call.query()
     asked = await call.json(NewKey)
     services, secret = call.services, new_key()
-    made = await services.database.write(
+    made = await call.write(
+        lambda key: answer_of(key_json(key), 201, _SECRET),
         accounts.create_key,
         user_id=asked.user_id,
         key_hash=hash_key(secret),
@@ -104,7 +105,11 @@ async def rotate_webhook_secret(call: Call) -> Response:
     """A new secret; the one before signs beside it for another day."""
     await call.nothing()
     secret = signing.new_secret()
-    await call.services.database.write(
-        accounts.set_webhook_secret, call.organization_key, secret, now=call.services.clock.now()
+    await call.write(
+        lambda _: answer_of({}, headers=_SECRET),
+        accounts.set_webhook_secret,
+        call.organization_key,
+        secret,
+        now=call.services.clock.now(),
     )
     return reply({"secret": secret}, headers=_SECRET)

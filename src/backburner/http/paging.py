@@ -9,17 +9,18 @@ from typing import Any, Self, TypeVar
 import attrs
 
 from backburner.errors import NotFound
-from backburner.http.query import Parameter, one_of, whole
+from backburner.http.query import Converter, Parameter, described, one_of, whole
 
 T = TypeVar("T")
 
 _UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
 
-def an_id(pattern: str) -> Callable[[str], str]:
+def an_id(pattern: str) -> Converter[str]:
     """An id of the list. The object itself need not exist any more."""
     compiled = re.compile(pattern)
 
+    @described(type="string", pattern=pattern)
     def convert(text: str) -> str:
         if not compiled.fullmatch(text):
             raise ValueError("must be an id of this list")
@@ -30,12 +31,14 @@ def an_id(pattern: str) -> Callable[[str], str]:
 
 def parameters(kind: str, *, order: str = "desc", pattern: str = _UUID) -> Mapping[str, Parameter]:
     """The query parameters of every list; ids begin with `kind` and a dash."""
-    cursor = Parameter(convert=an_id(f"{kind}-{pattern}"))
+    cursor = an_id(f"{kind}-{pattern}")
     return {
-        "limit": Parameter(convert=whole(1, 1000), default=50),
-        "after": cursor,
-        "before": cursor,
-        "order": Parameter(convert=one_of(("asc", "desc")), default=order),
+        "limit": Parameter(convert=whole(1, 1000), default=50, about="How many, at most."),
+        "after": Parameter(convert=cursor, about="An id of the list: what comes behind it in the chosen order."),
+        "before": Parameter(convert=cursor, about="An id of the list: what comes before it, nearest to it."),
+        "order": Parameter(
+            convert=one_of(("asc", "desc")), default=order, about="By time of creation; `desc` is newest first."
+        ),
     }
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Generic, TypeVar
 from urllib.parse import parse_qsl
 
 import attrs
@@ -12,7 +13,27 @@ import attrs
 from backburner.errors import Invalid
 from backburner.http.strict import refuse_text
 
+T_co = TypeVar("T_co", covariant=True)
+
 MAX_PARAMETERS = 100
+
+_DECIMAL = re.compile(r"[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?")
+
+
+@attrs.frozen
+class Converter(Generic[T_co]):
+    """Turns text into a value, and knows the JSON Schema of what it takes."""
+
+    convert: Callable[[str], T_co]
+    schema: Mapping[str, Any]
+
+    def __call__(self, text: str) -> T_co:
+        return self.convert(text)
+
+
+def described(**schema: Any) -> Callable[[Callable[[str], T_co]], Converter[T_co]]:
+    """Says in JSON Schema what a converter takes."""
+    return lambda convert: Converter(convert, schema)
 
 
 @attrs.frozen(kw_only=True)
@@ -25,11 +46,19 @@ class Parameter:
     many: bool = False
     #: Stands for every parameter that starts with its name; its value is a dict by what follows the name.
     prefix: bool = False
+    #: What it means, for the documentation.
+    about: str = ""
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """Of its value; text, where the converter does not know better."""
+        return dict(getattr(self.convert, "schema", {"type": "string"}))
 
 
-def whole(low: int, high: int) -> Callable[[str], int]:
+def whole(low: int, high: int) -> Converter[int]:
     """A whole number from `low` to `high`."""
 
+    @described(type="integer", minimum=low, maximum=high)
     def convert(text: str) -> int:
         digits = text.removeprefix("-")
         if not (digits.isascii() and digits.isdigit() and len(digits) < 20 and low <= int(text) <= high):
@@ -39,18 +68,19 @@ def whole(low: int, high: int) -> Callable[[str], int]:
     return convert
 
 
-def number(low: float, high: float) -> Callable[[str], float]:
+def number(low: float, high: float) -> Converter[float]:
     """A number from `low` to `high`."""
 
+    @described(type="number", minimum=low, maximum=high)
     def convert(text: str) -> float:
-        plain = text.isascii() and text.replace(".", "", 1).isdigit() and len(text) < 20
-        if not (plain and low <= float(text) <= high):
+        if not (len(text) < 30 and _DECIMAL.fullmatch(text) and low <= float(text) <= high):
             raise ValueError(f"must be a number from {low:g} to {high:g}")
         return float(text)
 
     return convert
 
 
+@described(type="boolean")
 def flag(text: str) -> bool:
     """`true` or `false`."""
     if text not in ("true", "false"):
@@ -58,9 +88,10 @@ def flag(text: str) -> bool:
     return text == "true"
 
 
-def one_of(choices: Collection[str]) -> Callable[[str], str]:
+def one_of(choices: Collection[str]) -> Converter[str]:
     """One of a few words."""
 
+    @described(type="string", enum=[str(choice) for choice in choices])
     def convert(text: str) -> str:
         if text not in choices:
             raise ValueError(f"must be one of {', '.join(choices)}")
@@ -69,9 +100,10 @@ def one_of(choices: Collection[str]) -> Callable[[str], str]:
     return convert
 
 
-def words(longest: int = 255) -> Callable[[str], str]:
+def words(longest: int = 255) -> Converter[str]:
     """Text of 1 to `longest` characters."""
 
+    @described(type="string", minLength=1, maxLength=longest)
     def convert(text: str) -> str:
         if not 1 <= len(text) <= longest:
             raise ValueError(f"must have 1 to {longest} characters")
@@ -80,6 +112,7 @@ def words(longest: int = 255) -> Callable[[str], str]:
     return convert
 
 
+@described(type="string", format="date-time")
 def moment(text: str) -> datetime:
     """A time of RFC 3339 with its zone, as UTC. A `+` that arrives as a space is understood."""
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated
 
 import attrs
@@ -11,16 +12,16 @@ from quart import Response
 
 from backburner.errors import BackburnerError, Conflict, Invalid
 from backburner.http.batches import find_batch
-from backburner.http.call import Call, reply
-from backburner.http.checks import check_callback, location
+from backburner.http.call import Call
+from backburner.http.checks import check_callback
+from backburner.http.create_batch import told_of_batch
 from backburner.http.items import CUSTOM_ID
 from backburner.http.services import Services
-from backburner.http.shapes import job_json
 from backburner.http.upload import drop
 from backburner.intake import open_intake, share_items
 from backburner.model import Job, NewJob, Principal
 from backburner.states import ItemStatus, JobType
-from backburner.storage import batches, items
+from backburner.storage import batches, items, staging
 
 MAX_NAMED = 10_000  # custom ids in one request; more fit in no query
 RETRYABLE = (ItemStatus.ERRORED, ItemStatus.EXPIRED, ItemStatus.CANCELED)
@@ -58,9 +59,7 @@ async def retry_batch(call: Call, job_id: str) -> Response:
     if not job.status.is_terminal:
         raise Conflict("job_not_terminal", f"The job is {job.status}; its items can be retried when it has ended.")
     await _check_named(call.services, job, choice)
-    made = await _make(call.services, job, choice, await _new_job(call.services, call.principal, job, asked))
-    call.services.work()
-    return reply(job_json(made), 202, location(call.services, made))
+    return await _make(call, job, choice, await _new_job(call.services, call.principal, job, asked))
 
 
 def _choice(asked: RetryRequest) -> Choice:
@@ -111,15 +110,19 @@ async def _new_job(services: Services, principal: Principal, job: Job, asked: Re
     )
 
 
-async def _make(services: Services, job: Job, choice: Choice, new: NewJob) -> Job:
+async def _make(call: Call, job: Job, choice: Choice, new: NewJob) -> Response:
+    services, limits = call.services, call.services.limits
     intake = await open_intake(services.database, services.clock, services.ids)
     try:
         await share_items(intake, job, statuses=choice.statuses, custom_ids=choice.custom_ids)
         if intake.count == 0:
             raise Conflict("nothing_to_retry", "No item of the job ended so.")
-        return await intake.finish(
-            new, chunk_items=services.limits.chunk_items, chunk_bytes=services.limits.chunk_bytes
+        planned = await intake.plan(chunk_items=limits.chunk_items, chunk_bytes=limits.chunk_bytes)
+        answer = await call.make(
+            partial(told_of_batch, services), staging.make_job, intake.key, new, planned, now=services.clock.now()
         )
     except BackburnerError:
         await drop(intake)
         raise
+    services.work()
+    return answer

@@ -12,11 +12,16 @@ import psycopg
 import sqlalchemy as sa
 import trio
 
+from backburner.changes import Changes
 from backburner.errors import BackburnerError, Invalid, StorageUnavailable
 from backburner.storage import postgresql, sqlite
+from backburner.storage.notifications import CHANGED
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+#: What a storage verb takes first.
+Tx = sa.Connection
 
 RETRIES = 5  # of a transaction that the database asks to run again
 RETRY_WAIT = 0.02  # seconds; doubles, with full jitter
@@ -70,6 +75,8 @@ class Database:
     #: On SQLite every writer passes this gate, first come, first served. On PostgreSQL there is none.
     gate: trio.Lock | None
     random: Random
+    #: Hears of every job that a transaction says it has changed, when that has committed.
+    changes: Changes = attrs.field(factory=Changes)
 
     @property
     def is_sqlite(self) -> bool:
@@ -104,14 +111,20 @@ class Database:
     async def _write_once(
         self, work: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
+        changed: list[str] = []
+
         def transaction() -> T:
             with translated(), self.writing.begin() as tx:
+                tx.info[CHANGED] = changed
                 return work(tx, *args, **kwargs)
 
         if self.gate is None:
-            return await self.offload_write(transaction)
-        async with self.gate:
-            return await self.offload_write(transaction)
+            outcome = await self.offload_write(transaction)
+        else:
+            async with self.gate:
+                outcome = await self.offload_write(transaction)
+        self.changes.changed(changed)
+        return outcome
 
     def close(self) -> None:
         """Close every connection. On SQLite the last one folds the WAL into the file."""

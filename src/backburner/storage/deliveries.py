@@ -121,6 +121,7 @@ def _show(attempt: DeliveryAttempted, job_key: int) -> ReturningUpdate[Any]:
             callback_sent_at=attempt.at,
             callback_status_code=attempt.status_code,
             callback_error=attempt.error,
+            updated_at=attempt.at,
             version=jobs.c.version + 1,
         )
         .returning(jobs.c.public_id)

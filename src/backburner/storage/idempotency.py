@@ -139,6 +139,7 @@ def recorded(
     done: Record | None,
     told: Callable[[T], Answer],
     work: Callable[Concatenate[sa.Connection, P], T],
+    /,
     *args: P.args,
     **kwargs: P.kwargs,
 ) -> T:

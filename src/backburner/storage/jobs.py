@@ -2,51 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 
-import attrs
 import sqlalchemy as sa
 
 from backburner.completion import CANCELLED_BY_USER, DEADLINE_EXCEEDED, STOPPED_AS
 from backburner.errors import Conflict, NotFound
 from backburner.ids import Ids
 from backburner.model import Job
-from backburner.states import ACTIVE, TERMINAL, BatchStatus, ItemStatus, JobStatus, JobType
+from backburner.states import ACTIVE, TERMINAL, BatchStatus, ItemStatus, JobStatus
 from backburner.storage.notifications import announce_jobs, announce_work
 from backburner.storage.rows import job_of, select_jobs
 from backburner.storage.settle import close_batch, finish_job, open_batches, settle_job
-from backburner.storage.tables import jobs, loose_keys, organizations, provider_batches, users
-
-
-@attrs.frozen(kw_only=True)
-class JobFilter:
-    """Which jobs a list shows; None means any."""
-
-    statuses: Collection[JobStatus] | None = None
-    job_type: JobType | None = None
-    agent_id: str | None = None
-    organization_id: str | None = None
-    user_id: str | None = None
-    created_after: datetime | None = None
-    created_before: datetime | None = None
-
-    def conditions(self) -> list[sa.ColumnElement[bool]]:
-        """What the WHERE clause has to say."""
-        equal = (
-            (jobs.c.job_type, self.job_type),
-            (jobs.c.agent_id, self.agent_id),
-            (organizations.c.public_id, self.organization_id),
-            (users.c.public_id, self.user_id),
-        )
-        found: list[sa.ColumnElement[bool]] = [column == value for column, value in equal if value is not None]
-        if self.statuses is not None:
-            found.append(jobs.c.status.in_(list(self.statuses)))
-        if self.created_after is not None:
-            found.append(jobs.c.created_at > self.created_after)
-        if self.created_before is not None:
-            found.append(jobs.c.created_at < self.created_before)
-        return found
+from backburner.storage.tables import jobs, loose_keys, provider_batches
 
 
 def get_job(tx: sa.Connection, organization_key: int | None, public_id: str) -> Job:
@@ -61,33 +30,6 @@ def _owner(organization_key: int | None) -> list[sa.ColumnElement[bool]]:
     return [] if organization_key is None else [jobs.c.organization_id == organization_key]
 
 
-def list_jobs(
-    tx: sa.Connection,
-    organization_key: int | None,
-    chosen: JobFilter,
-    *,
-    limit: int,
-    after: str | None,
-    before: str | None,
-    ascending: bool,
-) -> tuple[list[Job], bool]:
-    """Up to `limit` jobs by creation, and whether there are more in the direction of travel.
-
-    `after` and `before` are ids of jobs, which need not exist any more: ids sort by time of creation. `after` means
-    further along in the chosen order.
-    """
-    forward = ascending == (before is None)
-    query = select_jobs().where(*_owner(organization_key), *chosen.conditions())
-    if after is not None:
-        query = query.where(jobs.c.public_id > after if ascending else jobs.c.public_id < after)
-    if before is not None:
-        query = query.where(jobs.c.public_id < before if ascending else jobs.c.public_id > before)
-    query = query.order_by(jobs.c.public_id if forward else jobs.c.public_id.desc()).limit(limit + 1)
-    found = [job_of(row) for row in tx.execute(query)]
-    page = found[:limit]
-    return (page if before is None else page[::-1]), len(found) > limit
-
-
 def cancel_job(
     tx: sa.Connection, organization_key: int | None, public_id: str, *, now: datetime, ids: Ids
 ) -> tuple[Job, bool]:
@@ -95,7 +37,7 @@ def cancel_job(
 
     Raises NotFound, and Conflict for a job that ended otherwise.
     """
-    job = _locked(tx, organization_key, public_id)
+    job = lock_job(tx, organization_key, public_id)
     if job.status is JobStatus.CANCELLED:
         return job, True
     if job.status.is_terminal:
@@ -146,7 +88,8 @@ def _poll_now(tx: sa.Connection, job_key: int, now: datetime) -> None:
     announce_work(tx)
 
 
-def _locked(tx: sa.Connection, organization_key: int | None, public_id: str) -> Job:
+def lock_job(tx: sa.Connection, organization_key: int | None, public_id: str) -> Job:
+    """One job, which nobody else changes until this transaction ends. Raises NotFound."""
     tx.execute(sa.select(jobs.c.id).where(jobs.c.public_id == public_id, *_owner(organization_key)).with_for_update())
     return get_job(tx, organization_key, public_id)
 
@@ -156,7 +99,7 @@ def delete_job(tx: sa.Connection, organization_key: int, public_id: str, *, now:
 
     Requests that a retry shares stay for it, and a pending delivery is still made. Raises NotFound and Conflict.
     """
-    job = _locked(tx, organization_key, public_id)
+    job = lock_job(tx, organization_key, public_id)
     if not job.status.is_terminal:
         raise Conflict("job_not_terminal", f"The job is {job.status}; cancel it first.")
     tx.execute(sa.delete(provider_batches).where(provider_batches.c.job_id == job.key))

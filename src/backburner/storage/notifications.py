@@ -1,4 +1,4 @@
-"""Telling the other instances on one PostgreSQL what has changed; a no-op on SQLite, which has one instance."""
+"""Telling what a transaction changed: this instance when it has committed, the others through PostgreSQL."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ WORK = "work"  # something to submit, poll or deliver
 JOB = "job:"  # followed by a job's public id
 MOST = 200  # jobs named in one transaction; beyond that `ALL` is said, since each notification costs a round trip
 ALL = "jobs"
+CHANGED = "backburner.changed"  # in a connection's `info`: the list that gathers for this instance
 
 
 def announce_work(tx: sa.Connection) -> None:
@@ -22,6 +23,7 @@ def announce_jobs(tx: sa.Connection, public_ids: Sequence[str]) -> None:
     """Wake whoever waits for these jobs when this transaction commits."""
     if not public_ids:
         return
+    tx.info.get(CHANGED, []).extend(public_ids)
     _notify(tx, [ALL] if len(public_ids) > MOST else [JOB + public_id for public_id in public_ids])
 
 

@@ -11,8 +11,9 @@ from backburner.errors import Conflict
 from backburner.model import Job, NewItem, NewJob, PlannedBatch, SharedItem
 from backburner.states import BatchStatus, JobStatus, JobType
 from backburner.storage.bulk import insert_many
+from backburner.storage.job_metadata import add_sought
 from backburner.storage.jobs import get_job
-from backburner.storage.notifications import announce_work
+from backburner.storage.notifications import announce_jobs, announce_work
 from backburner.storage.tables import items, jobs, loose_keys, provider_batches, requests, results
 
 ITEM_COLUMNS = ("job_id", "idx", "custom_id", "request_idx", "size", "agent_id")
@@ -120,7 +121,9 @@ def make_job(tx: sa.Connection, key: int, new: NewJob, planned: Sequence[Planned
     )
     if planned:
         tx.execute(sa.insert(provider_batches), [_planned_row(key, new, batch, now) for batch in planned])
+    add_sought(tx, key, new.id, new.organization_key, new.metadata)
     announce_work(tx)
+    announce_jobs(tx, [new.id])
     return get_job(tx, new.organization_key, new.id)
 
 

@@ -161,6 +161,6 @@ def divide(tx: sa.Connection, key: int, second: PlannedBatch, *, first_bytes: in
     tx.execute(
         sa.update(jobs)
         .where(jobs.c.id == row.job_id)
-        .values(batches_total=jobs.c.batches_total + 1, version=jobs.c.version + 1)
+        .values(batches_total=jobs.c.batches_total + 1, updated_at=now, version=jobs.c.version + 1)
     )
     _drop_if_stopping(tx, row.job_id, [key, second_key], now=now, ids=ids)

@@ -145,7 +145,28 @@ jobs = sa.Table(
     _count("batches_final"),
     sa.Column("version", sa.BigInteger, nullable=False, server_default="1"),
     sa.Index(None, "organization_id", "public_id"),
-    sa.Index(None, "organization_id", "status", "public_id"),
+    # Lists by type and status are merged of one short range for each combination, so none of them needs a sort.
+    sa.Index(None, "organization_id", "job_type", "status", "public_id"),
+    sa.Index(None, "job_type", "status", "public_id"),
+    sa.Index(None, "user_id", "public_id"),
+    sa.Index(
+        "ix_jobs_of_agent",
+        "agent_id",
+        "organization_id",
+        "public_id",
+        sqlite_where=sa.text("agent_id IS NOT NULL"),
+        postgresql_where=sa.text("agent_id IS NOT NULL"),
+    ),
+    # Those that have items. Unique, so that SQLite sees that items in their order need no sort.
+    sa.Index(
+        "uq_jobs_with_items",
+        "organization_id",
+        "public_id",
+        unique=True,
+        sqlite_where=sa.text("items_total IS NOT NULL"),
+        postgresql_where=sa.text("items_total IS NOT NULL"),
+    ),
+    sa.Index(None, "organization_id", "updated_at", "public_id"),
     sa.Index(None, "status", "deadline_at"),
     sa.Index(None, "requests_of"),
 )
@@ -160,6 +181,14 @@ items = sa.Table(
     sa.Column("size", sa.Integer, nullable=False),  # bytes of the request's params
     sa.Column("agent_id", sa.Text),
     sa.Index("uq_items_job_id_custom_id", "job_id", "custom_id", unique=True),
+    sa.Index(
+        "ix_items_of_agent",
+        "agent_id",
+        "job_id",
+        "idx",
+        sqlite_where=sa.text("agent_id IS NOT NULL"),
+        postgresql_where=sa.text("agent_id IS NOT NULL"),
+    ),
     sqlite_with_rowid=False,
 )
 
@@ -334,7 +363,8 @@ job_metadata = sa.Table(
     sa.Column("value", sa.Text, nullable=False),  # text as it is, other values as their JSON
     sa.Column("organization_id", Key, nullable=False),
     sa.Column("job_public_id", sa.Text, nullable=False),
-    sa.Index("ix_job_metadata_found", "organization_id", "name", "value", "job_public_id"),
+    # The organization third: an operator's search over all of them uses it too.
+    sa.Index("ix_job_metadata_found", "name", "value", "organization_id", "job_public_id"),
 )
 
 # Append-only: who did what to which object, when, from where. Outlives everything that it names.
@@ -373,5 +403,17 @@ idempotency_keys = sa.Table(
     _time("locked_until"),  # of one under way: after that its process is taken to have died
     sa.Index("uq_idempotency_keys_use", "caller", "route", "key", unique=True),
     sa.Index(None, "created_at"),
+    sqlite_autoincrement=True,
+)
+
+# Items that organizations with a quota have submitted on a day (of UTC). Also what their new jobs queue up for.
+quota_use = sa.Table(
+    "quota_use",
+    metadata,
+    _key(),
+    sa.Column("organization_id", Key, nullable=False),
+    sa.Column("day", sa.Text, nullable=False),
+    sa.Column("items", sa.BigInteger, nullable=False),
+    sa.Index("uq_quota_use_day", "organization_id", "day", unique=True),
     sqlite_autoincrement=True,
 )

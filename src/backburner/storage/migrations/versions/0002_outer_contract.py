@@ -1,4 +1,4 @@
-"""Finding jobs by metadata, the audit log, idempotency keys."""
+"""Finding jobs by metadata and by their last change, the audit log, idempotency keys."""
 
 from __future__ import annotations
 
@@ -17,14 +17,45 @@ def upgrade() -> None:
     _job_metadata()
     _audit_log()
     _idempotency_keys()
+    _quota_use()
+    op.create_index(CHANGED, "jobs", ["organization_id", "updated_at", "public_id"], unique=False)
+    op.drop_index(BY_STATUS, "jobs")
+    for name, columns in LISTS.items():
+        op.create_index(name, "jobs", columns, unique=False)
+    for name, table, columns, where in PARTIAL:
+        _partial_index(name, table, columns, where)
 
 
 def downgrade() -> None:
+    for name, table, _, _ in PARTIAL:
+        op.drop_index(name, table)
+    for name in LISTS:
+        op.drop_index(name, "jobs")
+    op.create_index(BY_STATUS, "jobs", ["organization_id", "status", "public_id"], unique=False)
+    op.drop_index(CHANGED, "jobs")
     for table in reversed(TABLES):
         op.drop_table(table)
 
 
-TABLES = ("job_metadata", "audit_log", "idempotency_keys")
+def _partial_index(name: str, table: str, columns: list[str], where: str) -> None:
+    condition = sa.text(where)
+    unique = name.startswith("uq_")
+    op.create_index(name, table, columns, unique=unique, sqlite_where=condition, postgresql_where=condition)
+
+
+CHANGED = "ix_jobs_organization_id_updated_at_public_id"
+BY_STATUS = "ix_jobs_organization_id_status_public_id"
+LISTS = {
+    "ix_jobs_organization_id_job_type_status_public_id": ["organization_id", "job_type", "status", "public_id"],
+    "ix_jobs_job_type_status_public_id": ["job_type", "status", "public_id"],
+    "ix_jobs_user_id_public_id": ["user_id", "public_id"],
+}
+PARTIAL = (
+    ("ix_jobs_of_agent", "jobs", ["agent_id", "organization_id", "public_id"], "agent_id IS NOT NULL"),
+    ("uq_jobs_with_items", "jobs", ["organization_id", "public_id"], "items_total IS NOT NULL"),
+    ("ix_items_of_agent", "items", ["agent_id", "job_id", "idx"], "agent_id IS NOT NULL"),
+)
+TABLES = ("job_metadata", "audit_log", "idempotency_keys", "quota_use")
 
 
 def _job_metadata() -> None:
@@ -39,7 +70,7 @@ def _job_metadata() -> None:
         sa.PrimaryKeyConstraint("job_id", "name", name="pk_job_metadata"),
     )
     op.create_index(
-        "ix_job_metadata_found", "job_metadata", ["organization_id", "name", "value", "job_public_id"], unique=False
+        "ix_job_metadata_found", "job_metadata", ["name", "value", "organization_id", "job_public_id"], unique=False
     )
 
 
@@ -85,3 +116,16 @@ def _idempotency_keys() -> None:
     )
     op.create_index("ix_idempotency_keys_created_at", "idempotency_keys", ["created_at"], unique=False)
     op.create_index("uq_idempotency_keys_use", "idempotency_keys", ["caller", "route", "key"], unique=True)
+
+
+def _quota_use() -> None:
+    op.create_table(
+        "quota_use",
+        sa.Column("id", KEY, autoincrement=True, nullable=False),
+        sa.Column("organization_id", KEY, nullable=False),
+        sa.Column("day", sa.Text(), nullable=False),
+        sa.Column("items", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_quota_use"),
+        sqlite_autoincrement=True,
+    )
+    op.create_index("uq_quota_use_day", "quota_use", ["organization_id", "day"], unique=True)

@@ -1,0 +1,120 @@
+"""What answers about keys, users and the server itself look like."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+import msgspec
+
+from backburner.http.openapi.job_schemas import Listed, ProviderBatch
+
+Scope = Literal["read", "write", "admin"]
+
+
+class Key(msgspec.Struct):
+    """An API key, without its secret."""
+
+    id: str
+    object: Literal["key"]
+    prefix: str
+    scopes: list[Scope]
+    user_id: str
+    organization_id: str
+    name: str | None
+    created_at: datetime
+    expires_at: datetime | None
+
+
+class KeyWithSecret(Key):
+    """A new API key; the secret is shown this once."""
+
+    secret: str
+
+
+class KeyList(Listed[Key]):
+    """A page of keys."""
+
+
+class User(msgspec.Struct):
+    """Whose keys there can be."""
+
+    id: str
+    object: Literal["user"]
+    organization_id: str
+    name: str
+    created_at: datetime
+
+
+class UserList(Listed[User]):
+    """A page of users."""
+
+
+class WebhookSecret(msgspec.Struct):
+    """What signs the organization's webhooks."""
+
+    secret: str
+
+
+class Leader(msgspec.Struct):
+    """Who submits and polls."""
+
+    instance_id: str
+    epoch: int
+    acquired_at: datetime
+
+
+class ProviderState(msgspec.Struct):
+    """Whether submissions go to a provider, and why not."""
+
+    name: str
+    state: str
+    reason: str | None
+    retry_at: datetime | None
+
+
+class SchedulerStatus(msgspec.Struct):
+    """The server as an operator sees it."""
+
+    is_leader: bool
+    leader: Leader | None
+    refusal: str | None
+    polling_enabled: bool
+    last_cycle: dict[str, Any] | None
+    next_tick_at: datetime | None
+    open_provider_batches: int
+    open_provider_batches_by_status: dict[str, int]
+    oldest_next_poll_at: datetime | None
+    background_tasks: int
+    writer_queue: int
+    deliveries_pending: int
+    providers: list[ProviderState]
+
+
+class UnresolvedBatch(ProviderBatch):
+    """A provider batch of which it is not known whether the provider has it."""
+
+    job_id: str
+    nonce: str
+    attempt: int
+    intent_at: datetime | None
+
+
+class UnresolvedBatchList(Listed[UnresolvedBatch]):
+    """A page of them."""
+
+
+class AbandonedBatch(msgspec.Struct):
+    """A provider batch that was given up, and the job that ended with it, if one did."""
+
+    id: str
+    object: Literal["provider_batch"]
+    status: Literal["closed"]
+    ended_job_id: str | None
+
+
+class Health(msgspec.Struct):
+    """The process is up, or ready."""
+
+    status: Literal["ok", "ready"]
+    version: str

@@ -1,0 +1,96 @@
+"""How much one organization may have open and may submit in a day."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, time, timedelta
+
+import attrs
+import sqlalchemy as sa
+
+from backburner.errors import QuotaExceeded
+from backburner.states import ACTIVE, JobType
+from backburner.storage.tables import jobs, quota_use
+from backburner.storage.upsert import insert_new
+
+OPEN_JOBS_RETRY = 10.0  # seconds; when a job will end is not known
+
+
+@attrs.frozen(kw_only=True)
+class Quotas:
+    """Of each organization; None means any number."""
+
+    open_jobs: int | None = None
+    items_per_day: int | None = None  #: days are those of UTC
+
+    def __bool__(self) -> bool:
+        return self.open_jobs is not None or self.items_per_day is not None
+
+
+UNLIMITED = Quotas()
+
+
+def check_room(tx: sa.Connection, quotas: Quotas, organization_key: int, *, now: datetime) -> None:
+    """Raises QuotaExceeded when not even a job of one item has room. Another may take the room meanwhile."""
+    _check_open_jobs(tx, quotas, organization_key)
+    _check_items(tx, quotas, organization_key, 1, now)
+
+
+def take_room(tx: sa.Connection, quotas: Quotas, organization_key: int, items: int, *, now: datetime) -> None:
+    """Count a new job of so many items, in the transaction that makes it. Raises QuotaExceeded.
+
+    Transactions of one organization wait here for each other, so that no two take the same room.
+    """
+    if not quotas:
+        return
+    day = _day(now)
+    insert_new(
+        tx,
+        quota_use,
+        {"organization_id": organization_key, "day": day, "items": 0},
+        unique=("organization_id", "day"),
+    )
+    mine = (quota_use.c.organization_id == organization_key, quota_use.c.day == day)
+    tx.execute(sa.select(quota_use.c.id).where(*mine).with_for_update())
+    _check_open_jobs(tx, quotas, organization_key)
+    _check_items(tx, quotas, organization_key, items, now)
+    tx.execute(sa.update(quota_use).where(*mine).values(items=quota_use.c.items + items))
+    tx.execute(sa.delete(quota_use).where(quota_use.c.organization_id == organization_key, quota_use.c.day < day))
+
+
+def _check_open_jobs(tx: sa.Connection, quotas: Quotas, organization_key: int) -> None:
+    most = quotas.open_jobs
+    if most is None:
+        return
+    # The type is named, so that the index serves.
+    mine = sa.select(jobs.c.id).where(
+        jobs.c.organization_id == organization_key, jobs.c.job_type.in_(list(JobType)), jobs.c.status.in_(list(ACTIVE))
+    )
+    found = tx.execute(sa.select(sa.func.count()).select_from(mine.limit(most).subquery())).scalar_one()
+    if found >= most:
+        raise QuotaExceeded(
+            "quota_open_jobs",
+            f"The organization has {most:,} open jobs, which is its quota; wait until one ends.",
+            retry_after=OPEN_JOBS_RETRY,
+        )
+
+
+def _check_items(tx: sa.Connection, quotas: Quotas, organization_key: int, items: int, now: datetime) -> None:
+    most = quotas.items_per_day
+    if most is None:
+        return
+    mine = (quota_use.c.organization_id == organization_key, quota_use.c.day == _day(now))
+    used = tx.execute(sa.select(quota_use.c.items).where(*mine)).scalar() or 0
+    if used + items > most:
+        raise QuotaExceeded(
+            "quota_items_per_day",
+            f"The organization may submit {most:,} items in a day (UTC) and has submitted {used:,}.",
+            retry_after=(_next_day(now) - now).total_seconds(),
+        )
+
+
+def _day(now: datetime) -> str:
+    return now.astimezone(UTC).date().isoformat()
+
+
+def _next_day(now: datetime) -> datetime:
+    return datetime.combine(now.astimezone(UTC).date() + timedelta(days=1), time(), UTC)
