@@ -16,7 +16,7 @@ from tests.processes.harness import await_end, sandbox, submit, using
 from benchmarks import bare
 from benchmarks.places import fresh
 from benchmarks.report import Options, Row, middle, percentile
-from benchmarks.watching import Latency, Memory, Watched, watched_server
+from benchmarks.watching import Latency, Memory, Watched, processor_time, watched_server
 
 TEXT = "Please sort this ticket into one of our categories and answer it politely. " * 12
 REPLY_BYTES = 420  # with the envelope around it, a result of about 1 KB
@@ -74,11 +74,12 @@ def _journey(folder: Path, url: str, items: int, found: Samples) -> None:
 
 
 def _accept(server: Watched, client: httpx2.Client, body: bytes, items: int, found: Samples) -> dict[str, Any]:
-    began = time.monotonic()
+    began, used = time.monotonic(), processor_time(server.popen.pid)
     with Memory(server) as memory:
         job = submit(client, body, chunk_items=str(items))
     ended = time.monotonic()
     found["accept"].append(items / (ended - began))
+    found["accept cpu"].append((processor_time(server.popen.pid) - used) / items * 1e6)
     found["accept memory"].append(memory.growth)
     found["accept stall"].append(server.longest_stall(began, ended) * 1000)
     return job
@@ -88,13 +89,14 @@ def _ingest(server: Watched, client: httpx2.Client, job_id: str, items: int, fou
     with Latency(server, job_id) as latency:
         while not latency.job.get("provider_batches", {}).get("ended"):
             time.sleep(0.002)
-        began = time.monotonic()
+        began, used = time.monotonic(), processor_time(server.popen.pid)
         with Memory(server) as memory:
             job = await_end(client, job_id)
         ended = time.monotonic()
     assert job["request_counts"]["succeeded"] == items, job["request_counts"]
     (batch,) = client.get(f"/v1/batches/{job_id}").json()["provider_batches"]["data"]
     found["ingest"].append(items / (_time(batch["ingested_at"]) - _time(batch["ended_at"])))
+    found["ingest cpu"].append((processor_time(server.popen.pid) - used) / items * 1e6)
     found["ingest memory"].append(memory.growth)
     found["ingest stall"].append(server.longest_stall(began, ended) * 1000)
     took = latency.within(began, ended) or [0.0]
@@ -153,9 +155,11 @@ def _rows(database: str, found: dict[str, float]) -> list[Row]:
 
     return [
         rate("accept", 25_000, targets.raw),
+        least("accept: processor time of an item", "accept cpu", "µs", None),
         least("accept: memory growth", "accept memory", "MB", 64),
         least("accept: longest stall of the event loop", "accept stall", "ms", 50),
         rate("ingest", targets.ingest, targets.raw, ratio_target=0.4),
+        least("ingest: processor time of an item", "ingest cpu", "µs", None),
         least("ingest: memory growth", "ingest memory", "MB", 64),
         least("ingest: longest stall of the event loop", "ingest stall", "ms", 50),
         least("ingest: GET /v1/jobs/{id} meanwhile, p50", "latency p50", "ms", None),

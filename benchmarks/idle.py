@@ -1,2 +1,41 @@
+"""What it costs to have many batches open and nothing to do."""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing
+from datetime import timedelta
+
+import trio
+
+from backburner.storage.database import Database
+from backburner.system import Pace
+from benchmarks.instance import CLOCK, SlowProvider, open_batches, prepared, quiet, running
+from benchmarks.places import fresh
 from benchmarks.report import Options, Row
-def measure(options: Options) -> list[Row]: return []
+
+BATCHES = 10_000
+SETTLE = 2.0
+SECONDS = 60.0  # one polling interval
+PACE = Pace()
+
+
+def measure(options: Options) -> list[Row]:
+    rows = []
+    for database in options.databases:
+        with fresh(database) as (_, url), closing(prepared(url)) as opened:
+            share = trio.run(_idle, opened)
+        what = f"idle with {BATCHES:,} open batches, {database}"
+        rows.append(Row(what=what, unit="% of a core", ours=100 * share, target=2.0, better="less"))
+    return rows
+
+
+async def _idle(database: Database) -> float:
+    quiet()
+    now = CLOCK.now()
+    await open_batches(database, BATCHES, lambda n: now + timedelta(seconds=PACE.interval * n / BATCHES))
+    async with running(database, SlowProvider(0.02, lists=True), PACE):
+        await trio.sleep(SETTLE)
+        began = time.process_time()
+        await trio.sleep(SECONDS)
+        return (time.process_time() - began) / SECONDS

@@ -58,7 +58,7 @@ class Row:
     def _targets(self) -> str:
         sign = "≥" if self.better == "more" else "≤"
         absolute = [] if self.target is None else [f"{sign} {shown(self.target, self.unit)}"]
-        relative = [] if self.ratio_target is None else [f"{sign} {self.ratio_target:g} × raw"]
+        relative = [] if self.ratio_target is None else [f"{sign} {self.ratio_target:g} times raw"]
         return ", ".join(absolute + relative)
 
 

@@ -18,6 +18,7 @@ import msgspec
 from tests.processes.harness import BASE, KEY
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
+TICKS = os.sysconf("SC_CLK_TCK")
 MEGABYTE = 1024 * 1024
 
 
@@ -41,6 +42,12 @@ class Watched:
         """Resident memory now, in MB."""
         pages = int(Path(f"/proc/{self.popen.pid}/statm").read_text().split()[1])
         return pages * PAGE / MEGABYTE
+
+
+def processor_time(pid: int) -> float:
+    """Seconds of processor time that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
 
 
 @contextmanager

@@ -8,9 +8,10 @@ from typing import Any
 
 import trio
 from tests.invariants import provider_batches_by_nonce, settled
-from tests.world import World, open_world, params
+from tests.world import Life, World, open_world, params
 
 from backburner.model import Job
+from backburner.providers.base import WireRequest
 from backburner.states import JobStatus
 from backburner.system import System
 
@@ -52,3 +53,10 @@ async def good_end_of(world: World, system: System, job: Job, *, batches: int) -
 def made_at(world: World) -> list[int]:
     """How often the provider made each batch."""
     return [len(ids) for ids in provider_batches_by_nonce(world.sandbox).values()]
+
+
+async def make_elsewhere(world: World, items: int) -> None:
+    """Another program makes a batch in the same account."""
+    async with world.provider(Life()) as provider:
+        requests = [WireRequest(custom_id=f"theirs-{n}", params=params("x").encode()) for n in range(items)]
+        await provider.submit(requests, {})

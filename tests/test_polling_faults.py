@@ -8,7 +8,7 @@ import attrs
 import pytest
 import trio
 from tests.invariants import Invariants
-from tests.scenes import HOOK, end_of, good_end_of, job_under, made_at
+from tests.scenes import HOOK, end_of, good_end_of, job_under, made_at, make_elsewhere
 from tests.world import PACE, open_world, params
 
 from backburner.providers.sandbox.options import SandboxOptions
@@ -83,7 +83,7 @@ async def test_many_open_batches_are_polled_by_the_listing(autojump_clock):
         await good_end_of(world, system, job, batches=30)
         paths = [path for _, method, path in world.calls if method == "GET" and not path.endswith("/results")]
         listings = paths.count("/v1/messages/batches")
-        assert 0 < listings < 10
+        assert 0 < listings <= 12
         assert len(paths) - listings <= 2 * 30  # one look by each reader, few by pollers
 
 
@@ -115,7 +115,7 @@ async def test_a_batch_that_never_ends_is_given_up_after_the_lookback(autojump_c
         ended = await end_of(world, system, job)
         assert (ended.status, ended.stop_reason) == (JobStatus.EXPIRED, "lookback_exceeded")
         assert (ended.counts.succeeded, ended.counts.expired) == (15, 10)
-        assert 2 * DAY <= trio.current_time() < 2 * DAY + 900
+        assert 2 * DAY <= trio.current_time() < 2 * DAY + 3700
         cancels = [path for _, method, path in world.calls if method == "POST" and path.endswith("/cancel")]
         assert len(cancels) == 1
 
@@ -135,10 +135,8 @@ async def test_a_batch_in_quarantine_is_given_up_after_the_lookback(autojump_clo
         world.sandbox.faults.add("results:404")
         async with world.instance() as system:
             job = await world.submit([params("ours")] * 5, system=system, callback_url=HOOK)
-            from tests.test_submitting import _make_elsewhere
-
             world.sandbox.faults.clear()
-            await _make_elsewhere(world, items=5)
+            await make_elsewhere(world, items=5)
             world.sandbox.faults.add("create:lost_response@1x1")
             world.sandbox.faults.add("results:404")
             await trio.sleep(1.5 * DAY)

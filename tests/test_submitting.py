@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 import trio
 from tests.invariants import Invariants
-from tests.scenes import HOOK, end_of, good_end_of, job_under, made_at
-from tests.world import PACE, Life, World, open_world, params
+from tests.scenes import HOOK, end_of, good_end_of, job_under, made_at, make_elsewhere
+from tests.world import PACE, World, open_world, params
 
-from backburner.providers.base import WireRequest
 from backburner.states import BatchStatus, JobStatus
 from backburner.storage.batches import batches_of_job
 from backburner.storage.facts import ProviderState, provider_states
@@ -86,7 +85,7 @@ async def test_a_batch_of_another_size_does_not_wait_for_a_lost_one(autojump_clo
 
 async def test_somebody_elses_batch_of_the_same_size_is_not_taken_for_ours(autojump_clock):
     async with open_world() as world:
-        await _make_elsewhere(world, items=5)
+        await make_elsewhere(world, items=5)
         world.sandbox.faults.add("create:reset@1x1")
         async with world.instance() as system:
             job = await world.submit([params("ours")] * 5, system=system, callback_url=HOOK)
@@ -97,7 +96,7 @@ async def test_somebody_elses_batch_of_the_same_size_is_not_taken_for_ours(autoj
 
 async def test_of_several_that_could_be_ours_the_results_tell(autojump_clock):
     async with open_world() as world:
-        await _make_elsewhere(world, items=5)
+        await make_elsewhere(world, items=5)
         world.sandbox.faults.add("create:lost_response@1x1")
         async with world.instance() as system:
             job = await world.submit([params("ours")] * 5, system=system, callback_url=HOOK)
@@ -108,18 +107,10 @@ async def test_of_several_that_could_be_ours_the_results_tell(autojump_clock):
         assert len(world.sandbox._service.register._ordered) == 2
 
 
-async def _make_elsewhere(world: World, items: int) -> None:
-    """Another program uses the same account."""
-
-    async with world.provider(Life()) as provider:
-        requests = [WireRequest(custom_id=f"theirs-{n}", params=params("x").encode()) for n in range(items)]
-        await provider.submit(requests, {})
-
-
 async def test_an_adoption_is_undone_when_the_results_are_somebody_elses(autojump_clock):
     """Their batch is the only candidate at first; ours shows up in the listing when theirs has been adopted."""
     async with open_world() as world:
-        await _make_elsewhere(world, items=5)
+        await make_elsewhere(world, items=5)
         world.sandbox.faults.add("create:lost_response@1x1")
         world.sandbox.faults.add("list:hide_newest@1x1")
         async with world.instance() as system:

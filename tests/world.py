@@ -33,7 +33,7 @@ from backburner.webhooks.sender import WebhookSender
 
 T = TypeVar("T")
 
-PACE = Pace(interval=60.0, jitter=0.0, settle=120.0)
+PACE = Pace(interval=60.0, jitter=0.0, settle=120.0, look=3600.0)
 
 
 def params(text: str, **more: Any) -> str:
@@ -153,7 +153,7 @@ class World:
             self.database, offload_write=life.offload(), offload_read=life.offload(), gate=trio.Lock()
         )
         receiver = Wire(life, httpx2.MockTransport(self.receiver))
-        return System(
+        system = System(
             database=database,
             provider_name="sandbox",
             open_provider=partial(self.provider, life),
@@ -164,6 +164,9 @@ class World:
             ids=self.ids,
             pace=self.pace,
         )
+        # A day has many heartbeats; the leader's own tests have them at their real pace.
+        system.leader.heartbeat_interval, system.leader.trust = 600.0, 2000.0
+        return system
 
     def leadership(self, database: Database) -> LocalLeadership:
         async def new_term() -> Any:

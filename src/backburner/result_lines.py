@@ -8,6 +8,7 @@ import msgspec
 
 from backburner.model import Usage
 from backburner.states import OUTCOMES, ItemStatus
+from backburner.surrogates import without_lone_surrogates
 
 MISSING = "result_missing"
 UNREADABLE = "result_unreadable"
@@ -79,13 +80,25 @@ class ResultLine(msgspec.Struct, frozen=True, gc=False):
 def decode(line: bytes) -> ResultLine:
     """Read one line. Raises Unreadable."""
     try:
-        custom_id, inner, raw = _split(line)
+        custom_id, inner, raw = _split_tolerantly(line)
         text = raw.decode()
     except ValueError as error:  # msgspec's errors and UnicodeDecodeError are ValueErrors
         raise Unreadable(str(error)) from error
     if "\x00" in text:  # not JSON, but the decoder skips over it, and PostgreSQL refuses it
         raise Unreadable("a raw NUL byte")
     return ResultLine(custom_id, inner.type, _usage(inner.message), text)
+
+
+def _split_tolerantly(line: bytes) -> tuple[str, _Result, bytes]:
+    try:
+        return _split(line)
+    except msgspec.DecodeError:
+        readable = without_lone_surrogates(line)
+        if readable == line:
+            raise
+        custom_id, inner, raw = _split(readable)
+        start = readable.index(raw)  # every offset is the same in the line
+        return custom_id, inner, line[start : start + len(raw)]
 
 
 def _split(line: bytes) -> tuple[str, _Result, bytes]:
@@ -117,7 +130,10 @@ def own_result(status: ItemStatus, code: str | None = None) -> str:
 
 def usage_of(result: str) -> Usage | None:
     """The usage that a stored result carries, if any."""
-    return _usage(_result_decoder.decode(result).message)
+    try:
+        return _usage(_result_decoder.decode(result).message)
+    except msgspec.DecodeError:
+        return _usage(_result_decoder.decode(without_lone_surrogates(result.encode())).message)
 
 
 def _usage(message: _Message | None) -> Usage | None:

@@ -28,7 +28,8 @@ from backburner.clock import Clock, SystemClock
 from backburner.http.app import create_app
 from backburner.http.envelope import request_ids
 from backburner.http.hosting import serve_http
-from backburner.http.services import InstanceStatus, Limits, Services
+from backburner.http.limiter import RateLimits
+from backburner.http.services import InstanceStatus, LettaDefaults, Limits, Services
 from backburner.ids import Ids
 from backburner.leadership import Leadership
 from backburner.model import Term
@@ -40,6 +41,7 @@ from backburner.storage import accounts, fence, migrate, postgresql
 from backburner.storage.database import Database, PoolSettings, open_database, parse_url, translated
 from backburner.storage.file_lock import Holder, acquire, wait_for
 from backburner.storage.local_leadership import LocalLeadership
+from backburner.storage.quotas import Quotas
 from backburner.storage.sqlite import check_file
 from backburner.system import Pace, System
 from backburner.webhooks.pinned import pinned_transport
@@ -389,8 +391,10 @@ class _Front:
     system: System
 
     async def __call__(self, stop: trio.Event, *, task_status: trio.TaskStatus[str]) -> None:
-        app = create_app(self._services(stop))
+        services = self._services(stop)
+        app = create_app(services)
         async with trio.open_nursery() as nursery:
+            await nursery.start(services.live.run)
             address = await nursery.start(
                 partial(
                     serve_http,
@@ -422,6 +426,15 @@ class _Front:
             providers=frozenset({settings.provider_name}),
             allow_private_callbacks=settings.callback_allow_private_networks,
             public_url=settings.public_url,
+            rate_limits=RateLimits(
+                requests_per_second=settings.rate_limit_requests_per_second,
+                burst=settings.rate_limit_burst,
+                failures_per_minute=settings.auth_failures_per_minute,
+            ),
+            quotas=Quotas(open_jobs=settings.quota_open_jobs, items_per_day=settings.quota_items_per_day),
+            letta=LettaDefaults(model=settings.letta_default_model, max_tokens=settings.letta_default_max_tokens),
+            step_down=system.step_down,
+            overload=lambda: "is behind with writing" if system.writer.is_behind else None,
             metrics_public=settings.metrics_public,
             registry=system.metrics.registry,
             work=system.work,

@@ -127,6 +127,43 @@ class Settings:
         unit="bytes",
     )
     max_items_per_job: int = setting(whole(1, 100_000_000), 1_000_000, "Items in one job, at most.", unit="items")
+    rate_limit_requests_per_second: float | None = setting(
+        number(0.001, 1e6, optional=True),
+        None,
+        "Requests that one key may make, in the long run; when not set, any number.",
+        unit="requests per second",
+    )
+    rate_limit_burst: int = setting(
+        whole(1, 1_000_000), 100, "Requests that a key with a rate limit may make at once.", unit="requests"
+    )
+    auth_failures_per_minute: float | None = setting(
+        number(0.1, 1e6, optional=True),
+        60.0,
+        "Requests with a wrong key that are taken from one address, in the long run; loopback may make any number.",
+        unit="requests per minute",
+    )
+    quota_open_jobs: int | None = setting(
+        whole(0, 100_000_000, optional=True),
+        None,
+        "Jobs of one organization that have not ended; when not set, any number.",
+        unit="jobs",
+    )
+    quota_items_per_day: int | None = setting(
+        whole(0, 10**12, optional=True),
+        None,
+        "Items that one organization may submit in a day (of UTC); when not set, any number.",
+        unit="items",
+    )
+
+    # Letta's clients
+    letta_default_model: str = setting(
+        text(r"\S+", "the name of a model"),
+        "claude-haiku-4-5",
+        "The model of a request that comes by `/letta` and names none.",
+    )
+    letta_default_max_tokens: int = setting(
+        whole(1, 10_000_000), 4096, "`max_tokens` of a request that comes by `/letta` and names none.", unit="tokens"
+    )
 
     # Writing
     write_window_seconds: float = setting(

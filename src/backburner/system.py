@@ -36,6 +36,7 @@ from backburner.storage.apply import Applied
 from backburner.storage.database import Database
 from backburner.storage.fence import fenced
 
+SWEEP = 300.0  # seconds between looks for what is overdue or left over, when nothing falls due
 STREAMS = 4  # results of that many batches are read at once
 
 
@@ -54,6 +55,7 @@ class Pace:
     write_rows: int = 4000
     write_bytes: int = 8 * 1024 * 1024
     write_window: float = 0.02
+    look: float = 30.0  # between looks at the database for work that no bell has announced
     callback_concurrency: int = 64
     callback_timeout: float = 5.0
     drain: float = 10.0  # for what is under way when the server is asked to stop
@@ -144,7 +146,8 @@ class System:
 
     def _start_listening(self, nursery: trio.Nursery) -> None:
         if self.feed is not None:
-            nursery.start_soon(Listener(feed=self.feed, changes=self.changes, work=self.work).run)
+            listener = Listener(feed=self.feed, changes=self.changes, work=self.work, step_down=self.step_down)
+            nursery.start_soon(listener.run)
 
     def _start_leading(self, nursery: trio.Nursery) -> None:
         if self.pace.may_lead:
@@ -164,6 +167,11 @@ class System:
     def poll_now(self) -> None:
         """Tick now."""
         self._bells["poll"].ring()
+
+    def step_down(self, epoch: int) -> bool:
+        """Give the office to somebody else, if this instance holds it in that term. Says whether it does."""
+        term = self.leader.term
+        return term is not None and term.epoch == epoch and self.leader.step_down()
 
     # --- actors --------------------------------------------------------------------------------------------
 
@@ -197,6 +205,7 @@ class System:
             bell=self._bells["deliver"],
             attempt_seconds=self.pace.callback_timeout,
             drain_seconds=self.pace.drain,
+            look_seconds=self.pace.look,
             concurrency=self.pace.callback_concurrency,
         )
 
@@ -276,6 +285,7 @@ class System:
             bell=self._bells["submit"],
             submitted=self._bells["poll"].ring,
             ended=self.work,
+            idle=self.pace.look,
             most_queued=self.pace.most_queued,
             settle=self.pace.settle,
             interval=self.pace.interval,
@@ -290,5 +300,6 @@ class System:
             ids=self.ids,
             bell=self._bells["sweep"],
             lookback=self.pace.lookback,
+            idle=max(SWEEP, self.pace.look),
             ended=self.work,
         )

@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 import msgspec
 import sqlalchemy as sa
+import trio
 
 from backburner.api_keys import hash_key, new_key, shown_prefix
 from backburner.clock import TrioClock
@@ -219,7 +220,10 @@ async def open_api(url: str = "sqlite://", *, limits: Limits = LIMITS, **options
         },
     )
     try:
-        yield Api(services=services, client=create_app(services).test_client(), term=term, keys=keys, rung=rung)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(services.live.run)
+            yield Api(services=services, client=create_app(services).test_client(), term=term, keys=keys, rung=rung)
+            nursery.cancel_scope.cancel()
     finally:
         database.close()
 

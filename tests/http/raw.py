@@ -40,7 +40,9 @@ class Server:
 
 
 @asynccontextmanager
-async def served(app: Any = None, *, graceful_timeout: float = 5.0, **options: Any) -> AsyncIterator[Server]:
+async def served(
+    app: Any = None, *, graceful_timeout: float = 5.0, timeout: float = 60.0, **options: Any
+) -> AsyncIterator[Server]:
     stop, stopped, numbers = trio.Event(), trio.Event(), count(1)
     options.setdefault("new_request_id", lambda: f"req_server_{next(numbers)}")
 
@@ -56,7 +58,7 @@ async def served(app: Any = None, *, graceful_timeout: float = 5.0, **options: A
         )
         stopped.set()
 
-    with trio.fail_after(60):
+    with trio.fail_after(timeout):
         async with trio.open_nursery() as nursery:
             address = await nursery.start(partial(run))
             yield Server(address, stop, stopped)

@@ -199,6 +199,28 @@ async def test_connections_are_capped_per_address_and_in_all():
             assert await server.is_well()
 
 
+async def test_health_is_told_on_connections_beyond_the_caps():
+    app = edge_app()
+
+    @app.get("/healthz")
+    async def healthz() -> dict[str, bool]:
+        return {"ok": True}
+
+    caps = ConnectionCaps(total=1, reserve=1)
+    async with served(app, caps=caps) as server, await server.connect() as first:
+        await first.send_all(get("/v1/ok"))
+        await read_answer(first, OK)
+        for _ in range(3):
+            assert (await server.exchange(get("/healthz", "Connection: close"))).endswith(OK)
+            refused = await server.exchange(get("/v1/ok"))
+            assert parsed(refused) == (503, "too_many_connections")
+            assert b"retry-after: 1" in refused
+        async with await server.connect() as second:
+            await second.send_all(get("/healthz"))
+            await read_answer(second, OK)
+            assert parsed(await server.exchange(get("/healthz"))) == (503, "too_many_connections")
+
+
 async def test_a_body_too_large_is_refused_before_it_is_asked_for():
     request = post("/v1/batches", "Content-Length: 99000000", "Expect: 100-continue", "Connection: close")
     async with served() as server:

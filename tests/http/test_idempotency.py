@@ -23,7 +23,8 @@ USE = Use(caller="key-1", route="POST /v1/batches", key="k")
 
 
 async def count(api, table: sa.Table) -> int:
-    return await api.database.read(lambda tx: tx.execute(sa.select(sa.func.count()).select_from(table)).scalar_one())
+    query = sa.select(sa.func.count()).select_from(table)
+    return int(await api.database.read(lambda tx: tx.execute(query).scalar_one()))
 
 
 async def create(api, *, path: str = "/v1/batches", key: str = "admin", headers=KEY, many: int = 2):
@@ -126,9 +127,9 @@ async def test_a_long_upload_keeps_its_claim(autojump_clock, api):
         await edge._held(api.services, await held_by(api, USE), act)
 
 
-async def drawn(api, claim: Claim) -> int:
+async def drawn(api, claim: Claim) -> None:
     """Something that is made under a claim."""
-    return await api.database.write(
+    await api.database.write(
         idempotency.recorded,
         idempotency.Record(claim, "h"),
         lambda _: Answer(status=200, body=b"{}"),

@@ -145,7 +145,37 @@ def test_the_quick_check_and_the_list_of_faults_agree(item, ascii_only, compact)
     separators = (",", ":") if compact else None
     raw = json.dumps(item, ensure_ascii=ascii_only, separators=separators).encode("utf-8", "surrogatepass")
     found = check_item(raw)
-    explained = items._faults(raw, None)
+    explained = items._faults(raw, None, loose=False)
     assert (explained == []) == isinstance(found, CheckedItem)
     if isinstance(found, CheckedItem):
         assert (found.custom_id, json.loads(found.params)) == (item["custom_id"], item["params"])
+
+
+keys = st.sampled_from(["model", "max_tokens", "messages", "x", "y", "custom_id", "params", "é", 'q"'])
+good_values = {"model": '"m"', "max_tokens": "7", "messages": "[1]", "custom_id": '"c"', "params": "{}"}
+
+
+@given(
+    extra=st.lists(keys, max_size=4),
+    outer=st.lists(st.sampled_from(["custom_id", "params", "agent_id"]), max_size=2),
+    order=st.permutations(["custom_id", "params"]),
+    spaces=st.sampled_from([("", ""), (" ", " "), (" ", ""), ("", " "), ("\t", "  ")]),
+    ascii_only=st.booleans(),
+)
+def test_a_key_given_twice_is_found_whatever_the_order_and_spacing(extra, outer, order, spaces, ascii_only):
+    after_comma, after_colon = spaces
+
+    def written(pairs: list[tuple[str, str]]) -> str:
+        members = (f"{json.dumps(name, ensure_ascii=ascii_only)}:{after_colon}{value}" for name, value in pairs)
+        return "{" + f",{after_comma}".join(members) + "}"
+
+    inner_names = ["model", "max_tokens", "messages", *extra]
+    params = written([(name, good_values.get(name, "0")) for name in inner_names])
+    outer_values = {"custom_id": '"a"', "params": params, "agent_id": '"g"'}
+    outer_names = [*order, *outer]
+    found = check_item(written([(name, outer_values[name]) for name in outer_names]).encode())
+
+    once = len(set(inner_names)) == len(inner_names) and len(set(outer_names)) == len(outer_names)
+    assert once == isinstance(found, CheckedItem)
+    if isinstance(found, CheckedItem):
+        assert (params.encode(), "g" if outer else None) == (found.params, found.agent_id)

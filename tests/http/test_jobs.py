@@ -5,10 +5,12 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import attrs
 import pytest
 import trio
 from tests.http.api import Answer, Api
 
+from backburner.changes import Changes
 from backburner.http.jobs import LOOK_EVERY
 from backburner.states import ItemStatus
 from backburner.storage import jobs

@@ -12,7 +12,7 @@ import trio
 
 from backburner.changes import Changes
 from backburner.errors import StorageUnavailable
-from backburner.storage.notifications import ALL, JOB, WORK
+from backburner.storage.notifications import ALL, JOB, STEP_DOWN, WORK
 
 log = structlog.get_logger()
 
@@ -38,6 +38,7 @@ class Listener:
     feed: Feed
     changes: Changes
     work: Callable[[], None]
+    step_down: Callable[[int], object]  #: takes the epoch of the term that is to end
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> NoReturn:
         task_status.started()
@@ -58,4 +59,7 @@ class Listener:
                 self.work()
             if ALL in payloads:
                 self.changes.all_changed()
+            for text in payloads:
+                if text.startswith(STEP_DOWN):
+                    self.step_down(int(text.removeprefix(STEP_DOWN)))
             self.changes.changed({text.removeprefix(JOB) for text in payloads if text.startswith(JOB)})

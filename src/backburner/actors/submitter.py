@@ -41,7 +41,6 @@ from backburner.wire import wire_id
 
 log = structlog.get_logger()
 
-IDLE = 30.0  # seconds between looks at the database when nothing is planned; the bell rings sooner
 AWAY = 1.0  # while the database is away
 FINISH = 5.0  # seconds that a submission under way gets at shutdown, so that its outcome is known
 
@@ -61,6 +60,7 @@ class Submitter:
     random: Random
     ids: Ids
     bell: Bell
+    idle: float  # seconds between looks at the database while no bell rings
     submitted: Callable[[], None]  # a batch can be polled
     ended: Callable[[], None]  # a job may have ended
     most_queued: int  # items that may wait at the provider
@@ -108,7 +108,7 @@ class Submitter:
         now = self.clock.now()
         due = await self.database.read(batches.next_poll_time, self.provider.name, waiting, after=now)
         times = [time for time in (due, self.keeper.account.retry_at) if time is not None and time > now]
-        return min([IDLE, *((time - now).total_seconds() for time in times)])
+        return min([self.idle, *((time - now).total_seconds() for time in times)])
 
     async def _choose(self) -> int | None:
         if not await self.database.read(is_polling) or not await self.keeper.may_submit():

@@ -23,7 +23,6 @@ from backburner.storage.fence import fenced
 
 log = structlog.get_logger()
 
-IDLE = 300.0  # seconds between rounds when nothing falls due; the bell rings sooner
 AWAY = 1.0  # while the database is away
 PAGE = 100  # jobs or batches in one transaction
 SWEPT_ROWS = 2_000  # in one transaction, which takes some ten milliseconds
@@ -46,6 +45,7 @@ class Sweeper:
     bell: Bell
     lookback: timedelta
     ended: Callable[[], None]  # a job may have ended, or has to be ended at the provider
+    idle: float  # seconds between rounds when nothing falls due; the bell rings sooner
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         task_status.started()
@@ -64,8 +64,8 @@ class Sweeper:
             log.warning("sweep skipped", error=str(error))
             return AWAY
         if deadline is None:
-            return IDLE
-        return max(0.0, min(IDLE, (deadline - self.clock.now()).total_seconds()))
+            return self.idle
+        return max(0.0, min(self.idle, (deadline - self.clock.now()).total_seconds()))
 
     async def _expire_jobs(self) -> None:
         now = self.clock.now()

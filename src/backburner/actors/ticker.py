@@ -93,12 +93,13 @@ class Ticker:
         """Look at every batch that is due, page by page, and report. Reading results goes on in `readers`."""
         cycle = Cycle(start_time=self.clock.now())
         began = self.clock.monotonic()
-        above = 0
-        while page := await self.database.read(
-            due_batches, self.provider.name, now=cycle.start_time, limit=self.page_size, above=above
-        ):
-            above = page[-1].key
+        above: int | None = 0
+        while above is not None:
+            page = await self.database.read(
+                due_batches, self.provider.name, now=cycle.start_time, limit=self.page_size, above=above
+            )
             await self._poll_page([batch for batch in page if batch.key not in self._busy], cycle, readers)
+            above = page[-1].key if len(page) == self.page_size else None
         cycle.updated_items_count = self.stored_results()
         # A bell may ring for nothing; a cycle of nothing is worth a word once in an interval.
         if cycle.batches or cycle.updated_items_count or began - self._reported >= self.interval / 2:

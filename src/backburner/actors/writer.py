@@ -35,6 +35,7 @@ log = structlog.get_logger()
 CHANNEL_SIZE = 16  # writes that may wait; pages are ≤ 1 MB, so ≤ 16 MB
 RETRY_FIRST = 0.1  # seconds until a group is tried again while the database is away; doubles
 RETRY_CAP = 5.0
+STALLED = 5.0  # seconds without a commit after which a full queue is no longer mere back-pressure
 
 
 @attrs.define(eq=False)
@@ -92,11 +93,19 @@ class Writer:
     window: float
     on_applied: Callable[[Applied], None]
     _held: Write | None = attrs.field(default=None, init=False)  # came too late for the group before
+    _database_away: bool = attrs.field(default=False, init=False)
+    _committed_at: float = attrs.field(default=float("-inf"), init=False)  # or found nothing to do
 
     @property
     def queue(self) -> int:
         """How many commands wait."""
         return self.inbox.statistics().current_buffer_used
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether it makes no headway: the database is away, or the queue is nearly full and nothing gets stored."""
+        stalled = self.clock.monotonic() - self._committed_at > STALLED
+        return self._database_away or (stalled and self.queue > 0.8 * CHANNEL_SIZE)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         with self.inbox:  # if this fails, senders get BrokenResourceError
@@ -154,9 +163,13 @@ class Writer:
         wait = RETRY_FIRST
         while True:
             try:
-                return await self._apply(term, group)
+                applied = await self._apply(term, group)
             except StorageUnavailable as error:
+                self._database_away = True
                 log.warning("write postponed", error=str(error), writes=len(group), retry_seconds=round(wait, 3))
+            else:
+                self._database_away, self._committed_at = False, self.clock.monotonic()
+                return applied
             await trio.sleep(wait * self.random.uniform(0.5, 1.0))
             wait = min(RETRY_CAP, wait * 2)
 

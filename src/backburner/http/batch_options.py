@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import attrs
@@ -15,6 +15,7 @@ from backburner.http.query import Parameter, flag, number, whole, words
 from backburner.http.services import Services
 from backburner.http.strict import decode
 from backburner.job_metadata import check_metadata
+from backburner.request_config import check_request_config
 
 LONGEST_DEADLINE = 366 * 86_400.0  # seconds
 MOST_CHUNK_ITEMS = 100_000
@@ -27,6 +28,7 @@ class BatchOptions:
 
     provider: str
     metadata: dict[str, Any]
+    request_config: dict[str, Any]
     callback_url: str | None
     priority: int
     deadline_seconds: float | None
@@ -39,6 +41,7 @@ class BatchDocument(msgspec.Struct, forbid_unknown_fields=True):
 
     provider: str | None = None
     metadata: dict[str, Any] | None = None
+    request_config: dict[str, Any] | None = None
     callback_url: str | None = None
     priority: Annotated[int, msgspec.Meta(ge=_INT32[0], le=_INT32[1])] | None = None
     deadline_seconds: Annotated[float, msgspec.Meta(gt=0, le=LONGEST_DEADLINE)] | None = None
@@ -68,11 +71,14 @@ def _checked(services: Services, given: Mapping[str, Any]) -> BatchOptions:
             f"There is no provider {provider!r} here; known: {known}.", code="unknown_provider", param="provider"
         )
     check_metadata(metadata)
+    request_config = given["request_config"] or {}
+    check_request_config(request_config)
     if given["callback_url"] is not None:
         check_callback(services, given["callback_url"])
     return BatchOptions(
         provider=provider,
         metadata=metadata,
+        request_config=request_config,
         callback_url=given["callback_url"],
         priority=given["priority"] or 0,
         deadline_seconds=given["deadline_seconds"],
@@ -81,13 +87,18 @@ def _checked(services: Services, given: Mapping[str, Any]) -> BatchOptions:
     )
 
 
-def _metadata(text: str) -> dict[str, Any]:
-    try:
-        return decode(text.encode(), dict[str, Any])
-    except Malformed as error:
-        raise Invalid(str(error).replace("The body", "The parameter 'metadata'"), param="metadata") from None
-    except Invalid as error:
-        raise Invalid(str(error), code=error.code, param=f"metadata.{error.param or ''}".rstrip(".")) from None
+def _object(name: str) -> Callable[[str], dict[str, Any]]:
+    """A JSON object in a parameter of this name."""
+
+    def convert(text: str) -> dict[str, Any]:
+        try:
+            return decode(text.encode(), dict[str, Any])
+        except Malformed as error:
+            raise Invalid(str(error).replace("The body", f"The parameter {name!r}"), param=name) from None
+        except Invalid as error:
+            raise Invalid(str(error), code=error.code, param=f"{name}.{error.param or ''}".rstrip(".")) from None
+
+    return convert
 
 
 def _deadline(text: str) -> float:
@@ -100,7 +111,8 @@ def _deadline(text: str) -> float:
 NDJSON_QUERY: Mapping[str, Parameter] = {
     **JSON_QUERY,
     "provider": Parameter(convert=words()),
-    "metadata": Parameter(convert=_metadata),
+    "metadata": Parameter(convert=_object("metadata")),
+    "request_config": Parameter(convert=_object("request_config")),
     "callback_url": Parameter(convert=str),
     "priority": Parameter(convert=whole(*_INT32)),
     "deadline_seconds": Parameter(convert=_deadline),

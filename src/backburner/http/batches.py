@@ -17,7 +17,7 @@ from backburner.model import Job
 from backburner.states import ItemStatus, JobType
 from backburner.storage import batches, items
 
-_ITEMS = {
+ITEMS_QUERY = {
     **paging.parameters("item", order="asc", pattern=r"[0-9a-f-]{36}-[0-9]{1,9}"),
     "status": Parameter(convert=one_of([*ItemStatus]), many=True),
     "custom_id": Parameter(convert=an_id(CUSTOM_ID)),
@@ -47,7 +47,7 @@ async def cancel_batch(call: Call, job_id: str) -> Response:
 
 async def list_items(call: Call, job_id: str) -> Response:
     """In the order of the input, unless asked otherwise."""
-    asked = call.query(_ITEMS)
+    asked = call.query(ITEMS_QUERY)
     page = Page.of(asked)
     job = await find_batch(call, job_id)
     found, has_more = await call.services.database.read(

@@ -7,19 +7,24 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 import attrs
 import msgspec
-from quart import Response, request
+from quart import Response, g, request
 
+from backburner.errors import StorageUnavailable
 from backburner.http.auth import KeyRing
 from backburner.http.body import read_json
-from backburner.http.envelope import EdgeApp
+from backburner.http.door import Door
+from backburner.http.envelope import EdgeApp, add_headers, current_request_id
 from backburner.http.flow import FlowRequest
 from backburner.http.idempotency import Held, once, respond
+from backburner.http.openapi.operation import Route
 from backburner.http.problem import Refused
 from backburner.http.query import Parameter, query
 from backburner.http.services import Services
 from backburner.model import Principal
+from backburner.storage.audit import Entry, audited, new_entry
 from backburner.storage.database import Tx
 from backburner.storage.idempotency import Answer, recorded
+from backburner.storage.quotas import check_room
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -40,6 +45,8 @@ class Call:
     keys: KeyRing
     principal: Principal
     request: FlowRequest
+    action: str = ""  #: what the audit log says
+    object_id: str | None = None  #: the last id in the path
     held: Held | None = None  #: the Idempotency-Key, if the request has one
 
     @property
@@ -77,7 +84,12 @@ class Call:
         Reads the rest of the body first. What is told must hold no secret.
         """
         done = None if self.held is None else await self.held.record()
-        outcome = await self.services.database.write(recorded, done, told, work, *args, **kwargs)
+        entry = self._entry()
+
+        def logged(tx: Tx) -> T:
+            return audited(tx, entry, work, *args, **kwargs)
+
+        outcome = await self.services.database.write(recorded, done, told, logged)
         if self.held is not None:
             self.held.recorded = True
         return outcome
@@ -92,6 +104,27 @@ class Call:
     ) -> Response:
         """The same, answered as it is told."""
         return respond(told(await self.write(told, work, *args, **kwargs)))
+
+    async def change(self, work: Callable[Concatenate[Tx, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """As `Database.write`, with an entry in the audit log. For what may be done twice without harm."""
+        return await self.services.database.write(audited, self._entry(), work, *args, **kwargs)
+
+    def _entry(self) -> Entry:
+        return new_entry(
+            self.services.ids,
+            at=self.services.clock.now(),
+            principal=self.principal,
+            action=self.action,
+            object_id=self.object_id,
+            address=self.request.remote_addr,
+            request_id=current_request_id(),
+        )
+
+    async def require_room(self) -> None:
+        """Raises QuotaExceeded when the organization has no room for another job now."""
+        services = self.services
+        if services.quotas:
+            await services.database.read(check_room, services.quotas, self.organization_key, now=services.clock.now())
 
     def require_operator(self) -> None:
         """Raises Refused (403) for what concerns every organization, unless the operator asks."""
@@ -112,35 +145,82 @@ class Routes:
     app: EdgeApp
     services: Services
     keys: KeyRing
+    door: Door
+    listed: list[Route] = attrs.field(factory=list, init=False)  #: what was added, each once, for the documentation
 
-    def add(self, method: str, path: str, scope: str, handler: Callable[..., Awaitable[Response]]) -> None:
-        """Answer `method path` (below each base) with `handler`, for keys that have `scope`."""
+    def add(
+        self, method: str, path: str, scope: str, handler: Callable[..., Awaitable[Response]], action: str | None = None
+    ) -> None:
+        """Answer `method path` (below each base) with `handler`, for keys that have `scope`.
+
+        `action` is what the audit log calls it: the kind of object, a dot, what is done. Routes that change nothing
+        need none.
+        """
+        self.listed.append(Route(method, BASES[0] + path, scope, handler, action))
         for base in BASES:
-            self.add_absolute(method, base + path, scope, handler)
+            self._serve(method, base + path, scope, handler, action or f"{method} {path}")
 
-    def add_absolute(self, method: str, path: str, scope: str, handler: Callable[..., Awaitable[Response]]) -> None:
+    def add_absolute(
+        self, method: str, path: str, scope: str, handler: Callable[..., Awaitable[Response]], action: str | None = None
+    ) -> None:
         """The same for a path that stands outside the bases."""
+        self.listed.append(Route(method, path, scope, handler, action))
+        self._serve(method, path, scope, handler, action or f"{method} {path}")
 
+    def add_foreign(
+        self, method: str, path: str, scope: str, handler: Callable[..., Awaitable[Response]], action: str | None = None
+    ) -> None:
+        """The same for a path of another API, which is documented elsewhere."""
+        self._serve(method, path, scope, handler, action or f"{method} {path}")
+
+    def add_open(self, path: str, handler: Callable[[Services], Awaitable[Response]]) -> None:
+        """Answer `GET path` without a key."""
+        self.listed.append(Route("GET", path, None, handler))
+
+        async def answer() -> Response:
+            return await handler(self.services)
+
+        self.app.add_url_rule(path, path, answer, methods=["GET"])
+
+    def _serve(
+        self, method: str, path: str, scope: str, handler: Callable[..., Awaitable[Response]], action: str
+    ) -> None:
         async def answer(**parts: str) -> Response:
-            call = await self._call(scope)
-            if method != "POST":
-                return await handler(call, **parts)
-            return await once(
-                self.services,
-                call.request,
-                caller=call.principal.key_id,
-                route=_route(call.request.path),
-                act=lambda held: handler(attrs.evolve(call, held=held), **parts),
-            )
+            try:
+                self.door.let_in(method)
+                with self.door.inside(method):
+                    call = attrs.evolve(await self._call(scope), action=action, object_id=_last(parts))
+                    return await self._answer(call, handler, parts)
+            except StorageUnavailable:
+                self.door.database_away()
+                raise
 
         self.app.add_url_rule(path, f"{method} {path}", answer, methods=[method])
 
+    async def _answer(
+        self, call: Call, handler: Callable[..., Awaitable[Response]], parts: Mapping[str, str]
+    ) -> Response:
+        if call.request.method != "POST":
+            return await handler(call, **parts)
+        return await once(
+            self.services,
+            call.request,
+            caller=call.principal.key_id,
+            route=_route(call.request.path),
+            act=lambda held: handler(attrs.evolve(call, held=held), **parts),
+        )
+
     async def _call(self, scope: str) -> Call:
         asked = cast("FlowRequest", request._get_current_object())  # type: ignore[attr-defined]  # noqa: SLF001  # the proxy's way
-        principal = await self.keys.principal(asked.headers)
+        g.principal = principal = await self.keys.principal(asked.headers, asked.remote_addr)
+        add_headers(self.keys.limiter.request(principal.key_id))
         if not principal.may(scope):
             raise Refused(403, "forbidden", f"This key does not have the scope {scope!r}.")
         return Call(services=self.services, keys=self.keys, principal=principal, request=asked)
+
+
+def _last(parts: Mapping[str, str]) -> str | None:
+    return list(parts.values())[-1] if parts else None
 
 
 def _route(path: str) -> str:

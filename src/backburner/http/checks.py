@@ -7,6 +7,7 @@ from backburner.http.services import Services
 from backburner.model import Job
 from backburner.states import JobType
 
+
 def check_callback(services: Services, url: str) -> None:
     """Raises Invalid for a URL that no webhook may go to."""
     check_callback_url(url, allow_private=services.allow_private_callbacks)

@@ -38,6 +38,7 @@ async def create_batch(call: Call) -> Response:
     """202 and the job; 200 for a dry run, which checks everything and keeps nothing."""
     services = call.services
     kind = media_type(call.request, (JSON, NDJSON))
+    await call.require_room()
     asked = call.query(NDJSON_QUERY if kind == NDJSON else JSON_QUERY)
     options = options_of_query(services, asked) if kind == NDJSON else None
     body = open_body(call.request, limit=services.limits.max_request_bytes)
@@ -97,7 +98,13 @@ async def _make(call: Call, intake: Intake, options: BatchOptions) -> Response:
     chunk_items = options.chunk_items or services.limits.chunk_items
     planned = await intake.plan(chunk_items=chunk_items, chunk_bytes=services.limits.chunk_bytes)
     answer = await call.make(
-        partial(told_of_batch, services), staging.make_job, intake.key, new, planned, now=services.clock.now()
+        partial(told_of_batch, services),
+        staging.make_job,
+        intake.key,
+        new,
+        planned,
+        now=services.clock.now(),
+        quotas=services.quotas,
     )
     services.work()
     return answer
@@ -119,6 +126,7 @@ def _new_job(services: Services, principal: Principal, options: BatchOptions) ->
         created_at=now,
         provider=options.provider,
         metadata=options.metadata,
+        request_config=options.request_config,
         callback_url=options.callback_url,
         priority=options.priority,
         deadline_at=None if seconds is None else now + timedelta(seconds=seconds),

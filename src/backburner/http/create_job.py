@@ -54,7 +54,11 @@ async def create_job(call: Call) -> Response:
     _check(call.services, asked)
     new = _new_job(call, asked)
     job = await call.write(
-        partial(told_of_job, call.services), job_updates.make_plain_job, new, now=call.services.clock.now()
+        partial(told_of_job, call.services),
+        job_updates.make_plain_job,
+        new,
+        now=call.services.clock.now(),
+        quotas=call.services.quotas,
     )
     call.services.work()
     if not job.background:

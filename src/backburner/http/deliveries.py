@@ -11,12 +11,12 @@ from backburner.http.paging import Page, envelope, require_id
 from backburner.http.shapes import delivery_json
 from backburner.storage import deliveries
 
-_LIST = paging.parameters("delivery")
+DELIVERIES_QUERY = paging.parameters("delivery")
 
 
 async def list_deliveries(call: Call, job_id: str) -> Response:
     """A job owes few of them, so the list is cut here."""
-    page = Page.of(call.query(_LIST))
+    page = Page.of(call.query(DELIVERIES_QUERY))
     job = await find_job(call, job_id)
     found = await call.services.database.read(deliveries.deliveries_of, job.key)
     rows, has_more = page.cut(found, lambda delivery: delivery.id)
@@ -29,6 +29,6 @@ async def redeliver(call: Call, job_id: str, delivery_id: str) -> Response:
     job = await find_job(call, job_id)
     require_id("delivery", delivery_id)
     services = call.services
-    delivery = await services.database.write(deliveries.redeliver, job.key, delivery_id, now=services.clock.now())
+    delivery = await call.change(deliveries.redeliver, job.key, delivery_id, now=services.clock.now())
     services.work()
     return reply(delivery_json(delivery), 202)

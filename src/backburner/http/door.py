@@ -40,6 +40,12 @@ class Door:
         reason = self.overload()
         return None if reason is None else _refused("overloaded", f"The server {reason}; try again later.")
 
+    def let_in(self, method: str) -> None:
+        """Raises Refused (503) for what is turned away."""
+        reason = self.refusal(method)
+        if reason is not None:
+            raise reason
+
     @contextmanager
     def inside(self, method: str) -> Iterator[None]:
         """Count a request while the block runs."""

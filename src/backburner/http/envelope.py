@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, cast
 
 import structlog
-from quart import Response, request
+from quart import Response, current_app, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
@@ -18,12 +18,13 @@ from backburner.errors import (
     Invalid,
     Malformed,
     NotFound,
+    QuotaExceeded,
     StorageUnusable,
     TransientError,
 )
 from backburner.http.flow import FlowConnection, FlowRequest
-from backburner.http.gate import REQUEST_ID, Gate
-from backburner.http.problem import Refused, render
+from backburner.http.gate import ANSWER_HEADERS, REQUEST_ID, Gate
+from backburner.http.problem import Problem, Refused, render
 from backburner.ids import Ids
 
 RETRY_AFTER_SECONDS = 2
@@ -33,6 +34,7 @@ _STATUS: Mapping[type[Exception], int] = {
     Conflict: 409,
     Malformed: 400,
     Invalid: 422,
+    QuotaExceeded: 429,
     TransientError: 503,
     StorageUnusable: 503,
     Exception: 500,
@@ -47,6 +49,7 @@ _CODE: Mapping[int, str] = {
     413: "request_too_large",
     414: "uri_too_long",
     415: "unsupported_media_type",
+    429: "rate_limited",
     431: "headers_too_large",
     500: "internal_error",
     503: "unavailable",
@@ -66,6 +69,11 @@ class EdgeApp(QuartTrio):
 
     asgi_http_class = FlowConnection
     request_class = FlowRequest
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        #: How errors are told below certain paths, which other clients than ours ask for.
+        self.surfaces: dict[str, Callable[[Problem], Response]] = {}
 
 
 def make_app(new_request_id: Callable[[], str]) -> EdgeApp:
@@ -91,6 +99,12 @@ def current_request_id() -> str:
     return str(cast("dict[str, Any]", request.scope).get(REQUEST_ID, ""))
 
 
+def add_headers(headers: Mapping[str, str]) -> None:
+    """Have the answer to the request being handled carry these too, whatever it becomes."""
+    kept = cast("dict[str, Any]", request.scope).get(ANSWER_HEADERS, [])
+    kept += [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+
+
 def problem(
     status: int,
     code: str,
@@ -101,19 +115,53 @@ def problem(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """An error answer. 429 and 503 get a `Retry-After` unless `headers` bring one."""
-    body = render(status, code, message, request_id=current_request_id(), param=param, details=details)
-    response = Response(body, status, content_type="application/json")
-    response.headers.update(headers or {})
+    headers = dict(headers or {})
     if status in (429, 503):
-        response.headers.setdefault("Retry-After", str(RETRY_AFTER_SECONDS))
+        headers.setdefault("Retry-After", str(RETRY_AFTER_SECONDS))
+    problem = Problem(
+        status=status,
+        code=code,
+        message=message,
+        request_id=current_request_id(),
+        param=param,
+        details=details,
+        headers=headers,
+    )
+    return _telling(request.path)(problem)
+
+
+def _telling(path: str) -> Callable[[Problem], Response]:
+    surfaces = cast("EdgeApp", current_app).surfaces
+    return next((tell for start, tell in surfaces.items() if path.startswith(start)), _told)
+
+
+def _told(problem: Problem) -> Response:
+    body = render(
+        problem.status,
+        problem.code,
+        problem.message,
+        request_id=problem.request_id,
+        param=problem.param,
+        details=problem.details,
+    )
+    response = Response(body, problem.status, content_type="application/json")
+    response.headers.update(dict(problem.headers))
     return response
 
 
 def install_errors(app: QuartTrio) -> None:
     """Every error of a route, and of looking for one, becomes an error answer."""
-    app.register_error_handler(HTTPException, _http_problem)
-    app.register_error_handler(Refused, _refused_problem)
-    app.register_error_handler(Exception, error_problem)
+    app.register_error_handler(HTTPException, _at_once(_http_problem))
+    app.register_error_handler(Refused, _at_once(_refused_problem))
+    app.register_error_handler(Exception, _at_once(error_problem))
+
+
+def _at_once(tell: Callable[[Any], Response]) -> Callable[[Any], Awaitable[Response]]:
+    # A plain function would be called in a worker thread.
+    async def handle(error: Any) -> Response:
+        return tell(error)
+
+    return handle
 
 
 def status_of(error: Exception) -> int:

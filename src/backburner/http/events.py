@@ -26,7 +26,7 @@ _HEADERS = {
 
 
 async def job_events(call: Call, job_id: str) -> Response:
-    """The job now and at each change, until it has ended. 204, which ends reconnecting, when the client has seen that."""
+    """The job now and at each change, until it has ended. 204, which ends reconnecting, when the client knows that."""
     call.query()
     known = _known(call)
     job = await find_job(call, job_id)

@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 import trio
 
+from backburner.http.caps import RESERVED
 from backburner.http.problem import Refused, render
 
 Message = MutableMapping[str, Any]
@@ -17,7 +18,11 @@ Headers = Iterable[tuple[bytes, bytes]]
 
 #: Under this name the scope of a request holds its id.
 REQUEST_ID = "backburner.request_id"
+#: Under this name it holds headers that its answer is to carry.
+ANSWER_HEADERS = "backburner.answer_headers"
 
+#: What is answered also on connections beyond the caps.
+HEALTH = frozenset({"/healthz", "/readyz"})
 MAX_TARGET_BYTES = 8 * 1024
 MAX_HEADERS = 100
 MAX_HEADER_BYTES = 16 * 1024
@@ -40,8 +45,10 @@ class Gate:
             await self._http(scope, receive, send)
 
     async def _http(self, scope: Any, receive: Receive, send: Send) -> None:
-        scope = {**scope, REQUEST_ID: self.new_request_id()}
-        exchange = _Exchange(receive, send, scope[REQUEST_ID])
+        request_id = self.new_request_id()
+        headers = [(b"request-id", request_id.encode())]
+        scope = {**scope, REQUEST_ID: request_id, ANSWER_HEADERS: headers}
+        exchange = _Exchange(receive, send, request_id, headers)
         reason = refusal(scope)
         if reason is None:
             await self.app(scope, exchange.receive, exchange.send)
@@ -56,6 +63,7 @@ class _Exchange:
     _receive: Receive
     _send: Send
     _request_id: str
+    _headers: list[tuple[bytes, bytes]]  # for the answer; more may be added before it starts
     _finishing: bool = attrs.field(default=False, init=False)
     _finished: trio.Event = attrs.field(factory=trio.Event, init=False)
 
@@ -70,7 +78,7 @@ class _Exchange:
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            message = {**message, "headers": [*message.get("headers", ()), (b"request-id", self._request_id.encode())]}
+            message = {**message, "headers": [*message.get("headers", ()), *self._headers]}
         if message["type"] != "http.response.body" or message.get("more_body"):
             return await self._send(message)
         self._finishing = True
@@ -86,6 +94,7 @@ class _Exchange:
             (b"content-length", str(len(body)).encode()),
             (b"connection", b"close"),
         ]
+        headers += [(name.lower().encode(), value.encode()) for name, value in reason.headers.items()]
         await self.send({"type": "http.response.start", "status": reason.status, "headers": headers})
         await self.send({"type": "http.response.body", "body": body, "more_body": False})
 
@@ -93,12 +102,19 @@ class _Exchange:
 def refusal(scope: Any) -> Refused | None:
     """Why this request must not reach the application, if so. The connection is closed after such an answer."""
     return (
-        _refused_version(scope["http_version"])
+        _refused_reserve(scope)
+        or _refused_version(scope["http_version"])
         or _refused_target(scope)
         or _refused_size(scope["headers"])
         or _refused_framing(scope["headers"])
         or _refused_upgrade(scope["headers"])
     )
+
+
+def _refused_reserve(scope: Any) -> Refused | None:
+    if (scope.get("state") or {}).get(RESERVED) and scope["path"] not in HEALTH:
+        return Refused(503, "too_many_connections", "Too many connections are open.", headers={"Retry-After": "1"})
+    return None
 
 
 def _refused_version(version: str) -> Refused | None:

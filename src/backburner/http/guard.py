@@ -33,7 +33,7 @@ from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.typing import ConnectionState
 from hypercorn.utils import parse_socket_addr
 
-from backburner.http.caps import ConnectionCaps
+from backburner.http.caps import RESERVED, Admission, ConnectionCaps
 from backburner.http.problem import render
 
 HYPERCORN = "0.18.0"
@@ -41,8 +41,18 @@ SEND_CONTINUE = "backburner.send_continue"  #: in the scope's state: a function 
 
 _PIECE = 64 * 1024
 _CLOSE_TIMEOUT = 1.0
-_CODES = {400: "bad_request", 404: "not_found", 413: "request_too_large", 431: "headers_too_large"}
-_MESSAGES = {400: "This is not proper HTTP/1.1.", 431: "The headers are too large."}
+_CODES = {
+    400: "bad_request",
+    404: "not_found",
+    413: "request_too_large",
+    431: "headers_too_large",
+    501: "not_implemented",
+}
+_MESSAGES = {
+    400: "This is not proper HTTP/1.1.",
+    431: "The headers are too large.",
+    501: "No transfer encoding but chunked is known here.",
+}
 
 logger = structlog.get_logger()
 
@@ -83,13 +93,16 @@ class GuardedConnection(TCPServer):
             client = parse_socket_addr(sock.family, sock.getpeername())
             server = parse_socket_addr(sock.family, sock.getsockname())
             with self.config.caps.admit(client[0] if client else "") as admitted:
-                await (self._converse(client, server) if admitted else self._turn_away())
+                if admitted is Admission.NONE:
+                    await self._turn_away()
+                else:
+                    await self._converse(client, server, admitted)
         except* OSError:
             pass  # the client is gone
         except* Exception as group:  # the boundary: what one client causes stays with its connection
             logger.info("connection_failed", errors=[repr(error) for error in group.exceptions])
 
-    async def _converse(self, client: Any, server: Any) -> None:
+    async def _converse(self, client: Any, server: Any, admitted: Admission) -> None:
         self._reading = trio.CancelScope()
         try:
             async with TaskGroup() as task_group:
@@ -99,7 +112,7 @@ class GuardedConnection(TCPServer):
                     self.config,
                     self.context,
                     task_group,
-                    ConnectionState(self.state),
+                    ConnectionState({**self.state, RESERVED: admitted is Admission.RESERVED}),
                     False,  # no TLS here
                     client,
                     server,

@@ -64,22 +64,23 @@ _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _encode = msgspec.json.Encoder().encode
 
 
-def check_item(raw: bytes, defaults: Defaults | None = None) -> CheckedItem | list[LineFault]:
+def check_item(raw: bytes, defaults: Defaults | None = None, *, loose: bool = False) -> CheckedItem | list[LineFault]:
     """The request in `raw`, or every reason why it is refused (at least one).
 
     Only the item's own fields and `params.model`, `max_tokens`, `messages` and `stream` are looked at, after
     `defaults` were merged under the params; everything else in the params passes through byte for byte.
+    With `loose` the params are any object.
     """
     try:
         item = _decode_item(raw)
         written = _params_as_written(raw, item)
         params = written if written and not defaults else _encode({**(defaults or {}), **item.params})
-        stream = _decode_params(params).stream
+        stream = not loose and _decode_params(params).stream
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return _faults(raw, defaults) or [LineFault(None, f"{error}.")]
+        return _faults(raw, defaults, loose=loose) or [LineFault(None, f"{error}.")]
     if written and not stream and _CUSTOM_ID.match(item.custom_id) and _is_plain(raw):
         return CheckedItem(item.custom_id, params, item.agent_id)
-    return _faults(raw, defaults) or _unusual(raw, item, defaults)
+    return _faults(raw, defaults, loose=loose) or _unusual(raw, item, defaults)
 
 
 def _unusual(raw: bytes, item: _Item, defaults: Defaults | None) -> CheckedItem:
@@ -138,7 +139,7 @@ class _Pairs(list[tuple[str, Any]]):
     """An object as it is written, every key that it gives."""
 
 
-def _faults(raw: bytes, defaults: Defaults | None) -> list[LineFault]:
+def _faults(raw: bytes, defaults: Defaults | None, *, loose: bool) -> list[LineFault]:
     try:
         written = _read(raw)
     except Malformed as error:
@@ -148,7 +149,7 @@ def _faults(raw: bytes, defaults: Defaults | None) -> list[LineFault]:
     item = dict(written)
     custom_id = item.get("custom_id")
     known = custom_id if isinstance(custom_id, str) and _CUSTOM_ID.match(custom_id) else None
-    found = [*_text_faults(raw, written)] or [*_written_twice(written), *_item_faults(item, defaults)]
+    found = [*_text_faults(raw, written)] or [*_written_twice(written), *_item_faults(item, defaults, loose=loose)]
     return [LineFault(fault.param, fault.message, known, fault.syntax) for fault in found]
 
 
@@ -196,7 +197,7 @@ def _twice(param: str) -> LineFault:
     return LineFault(param, f"The key {param!r} is given twice.", syntax=True)
 
 
-def _item_faults(item: dict[str, Any], defaults: Defaults | None) -> Iterator[LineFault]:
+def _item_faults(item: dict[str, Any], defaults: Defaults | None, *, loose: bool) -> Iterator[LineFault]:
     yield from (LineFault(name, f"There is no field {name!r} here.") for name in item if name not in FIELDS)
     custom_id = item.get("custom_id")
     if not isinstance(custom_id, str) or not _CUSTOM_ID.match(custom_id):
@@ -205,10 +206,10 @@ def _item_faults(item: dict[str, Any], defaults: Defaults | None) -> Iterator[Li
     if agent_id is not None and not (isinstance(agent_id, str) and 1 <= len(agent_id) <= 255):
         yield LineFault("agent_id", "Must be a string of 1 to 255 characters.")
     params = item.get("params")
-    if isinstance(params, _Pairs):
+    if isinstance(params, _Pairs) and not loose:
         under = {name: msgspec.json.decode(value) for name, value in (defaults or {}).items()}
         yield from _params_faults({**under, **dict(params)})
-    else:
+    elif not isinstance(params, _Pairs):
         yield LineFault("params", "Must be an object.")
 
 

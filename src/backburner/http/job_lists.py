@@ -17,13 +17,14 @@ from backburner.states import ACTIVE, JobStatus, JobType
 from backburner.storage import job_lists
 from backburner.storage.job_lists import JobFilter
 
+
 def _sought(text: str) -> str:
     if len(text) > LONGEST_SOUGHT:
         raise ValueError(f"must have at most {LONGEST_SOUGHT} characters: jobs are found by no longer values")
     return text
 
 
-_OF_BATCHES: Mapping[str, Parameter] = {
+BATCHES_QUERY: Mapping[str, Parameter] = {
     **paging.parameters("job"),
     "status": Parameter(convert=one_of([*JobStatus]), many=True),
     "active": Parameter(convert=flag, default=False),
@@ -32,9 +33,9 @@ _OF_BATCHES: Mapping[str, Parameter] = {
     "created_before": Parameter(convert=moment),
     "metadata.": Parameter(convert=_sought, prefix=True),
 }
-_OF_JOBS = {**_OF_BATCHES, "job_type": Parameter(convert=one_of([*JobType]))}
-_OF_EVERYBODY = {
-    **_OF_JOBS,
+JOBS_QUERY = {**BATCHES_QUERY, "job_type": Parameter(convert=one_of([*JobType]))}
+ALL_JOBS_QUERY = {
+    **JOBS_QUERY,
     "organization_id": Parameter(convert=words()),
     "user_id": Parameter(convert=words()),
 }
@@ -44,24 +45,24 @@ _DEPRECATED = {"Deprecation": "@1767225600", "Link": '</v1/jobs?active=true>; re
 
 async def list_jobs(call: Call) -> Response:
     """Jobs of the caller's organization."""
-    return await _listed(call, call.organization_key, call.query(_OF_JOBS))
+    return await _listed(call, call.organization_key, call.query(JOBS_QUERY))
 
 
 async def list_batches(call: Call) -> Response:
     """Of those, the batches."""
-    return await _listed(call, call.organization_key, call.query(_OF_BATCHES) | {"job_type": JobType.BATCH})
+    return await _listed(call, call.organization_key, call.query(BATCHES_QUERY) | {"job_type": JobType.BATCH})
 
 
 async def list_active_jobs(call: Call) -> Response:
     """The older form of `active=true`."""
-    answer = await _listed(call, call.organization_key, call.query(_OF_JOBS) | {"active": True})
+    answer = await _listed(call, call.organization_key, call.query(JOBS_QUERY) | {"active": True})
     answer.headers.update(_DEPRECATED)
     return answer
 
 
 async def list_all_jobs(call: Call) -> Response:
     """Jobs of every organization, for the operator; of their own, for other admins."""
-    return await _listed(call, call.reach, call.query(_OF_EVERYBODY))
+    return await _listed(call, call.reach, call.query(ALL_JOBS_QUERY))
 
 
 async def _listed(call: Call, organization_key: int | None, asked: Mapping[str, Any]) -> Response:

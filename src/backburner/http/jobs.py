@@ -16,19 +16,19 @@ LONGEST_WAIT = 60.0  # seconds
 #: A notification of another instance can be lost with its connection, so who waits also looks this often, in seconds.
 LOOK_EVERY = 5.0
 
-_ONE = {"wait": Parameter(convert=number(0, LONGEST_WAIT), default=0.0)}
+JOB_QUERY = {"wait": Parameter(convert=number(0, LONGEST_WAIT), default=0.0)}
 
 
 async def get_job(call: Call, job_id: str) -> Response:
     """The job, with `?wait=` when it has changed; 304 when it is as `If-None-Match` says."""
-    wait = call.query(_ONE)["wait"]
+    wait = call.query(JOB_QUERY)["wait"]
     job = await find_job(call, job_id)
     known = call.request.if_none_match
-    if wait and (not known or known.contains_weak(_tag(job))):
+    if wait and (not known or known.contains_weak(etag_of(job))):
         job = await _changed(call.services, call.organization_key, job, wait)
-    if known.contains_weak(_tag(job)):
-        return _tagged(Response(b"", 304), job)
-    return _tagged(reply(job_json(job)), job)
+    if known.contains_weak(etag_of(job)):
+        return tagged(Response(b"", 304), job)
+    return tagged(reply(job_json(job)), job)
 
 
 async def find_job(call: Call, job_id: str) -> Job:
@@ -50,12 +50,14 @@ async def _changed(services: Services, organization_key: int, job: Job, wait: fl
             await ear.heard(min(left, LOOK_EVERY))
 
 
-def _tag(job: Job) -> str:
+def etag_of(job: Job) -> str:
+    """What changes with every change of the job."""
     return str(job.version)
 
 
-def _tagged(response: Response, job: Job) -> Response:
-    response.set_etag(_tag(job))
+def tagged(response: Response, job: Job) -> Response:
+    """The answer, with the ETag of the job that it shows."""
+    response.set_etag(etag_of(job))
     response.headers["Cache-Control"] = "private, no-cache"
     return response
 
@@ -65,7 +67,7 @@ async def cancel_job(call: Call, job_id: str) -> Response:
     await call.nothing()
     require_id("job", job_id)
     services = call.services
-    job, done = await services.database.write(
+    job, done = await call.change(
         jobs.cancel_job, call.organization_key, job_id, now=services.clock.now(), ids=services.ids
     )
     services.changes.changed([job_id])
@@ -78,6 +80,6 @@ async def delete_job(call: Call, job_id: str) -> Response:
     await call.nothing()
     require_id("job", job_id)
     services = call.services
-    job = await services.database.write(jobs.delete_job, call.organization_key, job_id, now=services.clock.now())
+    job = await call.change(jobs.delete_job, call.organization_key, job_id, now=services.clock.now())
     services.changes.changed([job_id])
     return reply(job_json(job))

@@ -10,15 +10,15 @@ from quart import Response
 
 from backburner import signing
 from backburner.api_keys import hash_key, new_key, shown_prefix
-from backburner.errors import Invalid, NotFound
+from backburner.errors import Invalid
 from backburner.http import paging
 from backburner.http.call import Call, answer_of, reply
 from backburner.http.paging import Page, envelope, require_id
 from backburner.http.shapes import key_json, user_json
 from backburner.storage import accounts
 
-_KEYS = paging.parameters("key")
-_USERS = paging.parameters("user")
+KEYS_QUERY = paging.parameters("key")
+USERS_QUERY = paging.parameters("user")
 _SECRET = {"Cache-Control": "no-store"}
 
 
@@ -66,7 +66,7 @@ def _expiry(at: datetime | None, now: datetime) -> datetime | None:
 
 async def list_keys(call: Call) -> Response:
     """Those that were not revoked, without their secrets."""
-    page = Page.of(call.query(_KEYS))
+    page = Page.of(call.query(KEYS_QUERY))
     found = await call.services.database.read(accounts.list_keys, within=call.reach)
     rows, has_more = page.cut(found, lambda key: key.id)
     return reply(envelope([key_json(key) for key in rows], has_more))
@@ -77,14 +77,14 @@ async def revoke_key(call: Call, key_id: str) -> Response:
     await call.nothing()
     require_id("key", key_id)
     services = call.services
-    revoked = await services.database.write(accounts.revoke_key, key_id, within=call.reach, now=services.clock.now())
+    revoked = await call.change(accounts.revoke_key, key_id, within=call.reach, now=services.clock.now())
     call.keys.forget(key_id)
     return reply(key_json(revoked))
 
 
 async def list_users(call: Call) -> Response:
     """Whose keys there can be."""
-    page = Page.of(call.query(_USERS))
+    page = Page.of(call.query(USERS_QUERY))
     found = await call.services.database.read(accounts.list_users, within=call.reach)
     rows, has_more = page.cut(found, lambda user: user.id)
     return reply(envelope([user_json(user) for user in rows], has_more))
@@ -93,12 +93,8 @@ async def list_users(call: Call) -> Response:
 async def get_webhook_secret(call: Call) -> Response:
     """The newest of the organization's signing secrets."""
     call.query()
-    found = await call.services.database.read(
-        accounts.signing_secrets, call.organization_key, now=call.services.clock.now()
-    )
-    if not found:
-        raise NotFound("webhook secret", call.principal.organization_id)
-    return reply({"secret": found[0]}, headers=_SECRET)
+    found = await call.change(accounts.signing_secret, call.organization_key, now=call.services.clock.now())
+    return reply({"secret": found}, headers=_SECRET)
 
 
 async def rotate_webhook_secret(call: Call) -> Response:

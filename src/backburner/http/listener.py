@@ -40,12 +40,9 @@ class Mark:
     def parse(cls, text: str) -> Self:
         """Raises Invalid for what no stream has sent."""
         found = _MARK.fullmatch(text)
-        try:
-            if found is not None:
-                return cls(found[1] or "", int(found[2]), _EPOCH + int(found[3]) * _MICROSECOND)
-        except OverflowError:
-            pass
-        raise Invalid("The header Last-Event-ID is not the id of an event of this stream.", param="Last-Event-ID")
+        if found is None:
+            raise Invalid("The header Last-Event-ID is not the id of an event of this stream.", param="Last-Event-ID")
+        return cls(found[1] or "", int(found[2]), _EPOCH + int(found[3]) * _MICROSECOND)
 
 
 @attrs.frozen
@@ -59,7 +56,7 @@ class Event:
 
 @attrs.define(kw_only=True, eq=False)
 class Listener:
-    """Of each job at most one event waits here, the latest. A client that reads too slowly gets fewer, not older ones."""
+    """Of each job at most one event waits here, the latest: a client that reads slowly gets fewer, not older ones."""
 
     principal: Principal
     job_id: str | None  #: None: all jobs of the organization

@@ -6,7 +6,6 @@ import math
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from itertools import batched
 
 import attrs
 import msgspec
@@ -30,7 +29,7 @@ CHECK_EVERY = 5.0
 OVERLAP = timedelta(seconds=10)
 AWAY = 1.0  # seconds until the next try while the database is away
 _READ = 200  # jobs in one query
-_PAGE = 100  # jobs for one listener that is behind
+_PAGE = 500  # jobs for one listener that is behind
 
 log = structlog.get_logger()
 
@@ -129,7 +128,8 @@ class Live:
     async def _read(self) -> None:
         changed, self._changed = self._changed, set()
         try:
-            for some in batched(sorted(changed), _READ):
+            while changed:
+                some = sorted(changed)[:_READ]
                 self._spread(some, await self.database.read(live.jobs_named, some))
                 changed.difference_update(some)
         finally:
@@ -196,17 +196,29 @@ class Live:
 
     async def _look(self, since: datetime) -> None:
         """Find what has changed without being announced: the notifications of another instance may be lost."""
-        if self._of_job:
-            versions = await self.database.read(live.versions_of, [*self._of_job])
-            for job_id, listeners in self._of_job.items():
-                if any(listener.lacks(job_id, versions.get(job_id, math.inf)) for listener in listeners):
-                    self._changed.add(job_id)
-        told: dict[str, int] = {}
-        for name, colleagues in list(self._of_organization.items()):
-            key = next(iter(colleagues)).principal.organization_key
-            versions = await self.database.read(live.versions_since, key, max(since, self._since[name]))
-            self._changed |= {job_id for job_id, version in versions.items() if self._told.get(job_id, 0) < version}
-            told |= {job_id: self._told[job_id] for job_id in versions.keys() & self._told.keys()}
-        self._told = told
+        self._changed |= await self._unheard_jobs() | await self._untold_jobs(since)
         if self._changed:
             self._to_read.wake()
+
+    async def _unheard_jobs(self) -> set[str]:
+        if not self._of_job:
+            return set()
+        versions = await self.database.read(live.versions_of, [*self._of_job])
+        return {
+            job_id
+            for job_id, listeners in self._of_job.items()
+            if job_id not in versions or any(listener.lacks(job_id, versions[job_id]) for listener in listeners)
+        }
+
+    async def _untold_jobs(self, since: datetime) -> set[str]:
+        told_before = set(self._told)
+        recent: dict[str, int] = {}
+        for name, key in self._organizations():
+            recent |= await self.database.read(live.versions_since, key, max(since, self._since.get(name, since)))
+        for job_id in told_before - recent.keys():
+            del self._told[job_id]
+        return {job_id for job_id, version in recent.items() if self._told.get(job_id, 0) < version}
+
+    def _organizations(self) -> list[tuple[str, int]]:
+        groups = self._of_organization.items()
+        return [(name, next(iter(group)).principal.organization_key) for name, group in groups]

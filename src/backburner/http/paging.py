@@ -33,12 +33,10 @@ def parameters(kind: str, *, order: str = "desc", pattern: str = _UUID) -> Mappi
     """The query parameters of every list; ids begin with `kind` and a dash."""
     cursor = an_id(f"{kind}-{pattern}")
     return {
-        "limit": Parameter(convert=whole(1, 1000), default=50, about="How many, at most."),
-        "after": Parameter(convert=cursor, about="An id of the list: what comes behind it in the chosen order."),
-        "before": Parameter(convert=cursor, about="An id of the list: what comes before it, nearest to it."),
-        "order": Parameter(
-            convert=one_of(("asc", "desc")), default=order, about="By time of creation; `desc` is newest first."
-        ),
+        "limit": Parameter(convert=whole(1, 1000), default=50),
+        "after": Parameter(convert=cursor),
+        "before": Parameter(convert=cursor),
+        "order": Parameter(convert=one_of(("asc", "desc")), default=order),
     }
 
 

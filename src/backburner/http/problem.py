@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import attrs
 import msgspec
 
 from backburner.errors import BackburnerError
@@ -42,6 +43,19 @@ class Refused(BackburnerError):
         self.headers = dict(headers or {})
 
 
+@attrs.frozen(kw_only=True)
+class Problem:
+    """Everything that an error answer can say; surfaces for other clients say it in their way."""
+
+    status: int
+    code: str
+    message: str
+    request_id: str
+    param: str | None = None
+    details: Sequence[dict[str, Any]] | None = None
+    headers: Mapping[str, str] = attrs.field(factory=dict)
+
+
 def error_type(status: int) -> str:
     """The `type` of an error answer; every status of 400 and more has one."""
     if status in _TYPES:
@@ -59,14 +73,15 @@ def render(
     details: Sequence[dict[str, Any]] | None = None,
 ) -> bytes:
     """The body of an error answer. `param` and `details` are left out when there are none."""
-    error: dict[str, Any] = {"type": error_type(status), "code": code, "message": _sendable(message)}
+    error: dict[str, Any] = {"type": error_type(status), "code": code, "message": sendable(message)}
     if param is not None:
-        error["param"] = _sendable(param)
+        error["param"] = sendable(param)
     if details is not None:
         error["details"] = details
     return msgspec.json.encode({"type": "error", "error": error, "request_id": request_id})
 
 
-def _sendable(text: str) -> str:
+def sendable(text: str) -> str:
+    """The text as UTF-8 can carry it."""
     # A name taken from the request may hold half of a surrogate pair, which no UTF-8 text can.
     return text.encode("utf-8", "replace").decode()

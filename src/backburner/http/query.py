@@ -46,8 +46,6 @@ class Parameter:
     many: bool = False
     #: Stands for every parameter that starts with its name; its value is a dict by what follows the name.
     prefix: bool = False
-    #: What it means, for the documentation.
-    about: str = ""
 
     @property
     def schema(self) -> dict[str, Any]:

@@ -21,12 +21,12 @@ PAGE_BYTES = 1024 * 1024  # about; pages are read by number of items
 FIRST_PAGE = 100  # items
 LARGEST_PAGE = 1000  # items
 
-_QUERY = {"status": Parameter(convert=one_of([*OUTCOMES]), many=True)}
+RESULTS_QUERY = {"status": Parameter(convert=one_of([*OUTCOMES]), many=True)}
 
 
 async def get_results(call: Call, job_id: str) -> Response:
     """What there is, in the order of the input; `x-incomplete: true` while the job runs."""
-    asked = call.query(_QUERY)
+    asked = call.query(RESULTS_QUERY)
     job = await find_batch(call, job_id)
     pages = ResultPages(call.services.database, job, [ItemStatus(status) for status in asked["status"]])
     # A database that is away should answer 503, not an empty download that breaks.

@@ -103,6 +103,7 @@ async def _new_job(services: Services, principal: Principal, job: Job, asked: Re
         provider=job.provider,
         provider_options=options,
         metadata=job.metadata,
+        request_config=job.request_config,
         callback_url=job.callback_url if asked.callback_url is msgspec.UNSET else asked.callback_url,
         priority=job.priority,
         retry_of=job.id,
@@ -119,7 +120,13 @@ async def _make(call: Call, job: Job, choice: Choice, new: NewJob) -> Response:
             raise Conflict("nothing_to_retry", "No item of the job ended so.")
         planned = await intake.plan(chunk_items=limits.chunk_items, chunk_bytes=limits.chunk_bytes)
         answer = await call.make(
-            partial(told_of_batch, services), staging.make_job, intake.key, new, planned, now=services.clock.now()
+            partial(told_of_batch, services),
+            staging.make_job,
+            intake.key,
+            new,
+            planned,
+            now=services.clock.now(),
+            quotas=services.quotas,
         )
     except BackburnerError:
         await drop(intake)

@@ -13,9 +13,9 @@ from backburner.http.services import InstanceStatus, Services
 from backburner.http.shapes import scheduler_json, unresolved_json
 from backburner.storage import batches
 from backburner.storage.notifications import announce_work
-from backburner.storage.overview import overview, pause, resume
+from backburner.storage.overview import ask_to_step_down, overview, pause, resume
 
-_UNRESOLVED = paging.parameters("batch", order="asc")
+UNRESOLVED_QUERY = paging.parameters("batch", order="asc")
 
 
 async def get_status(call: Call) -> Response:
@@ -29,23 +29,30 @@ async def poll(call: Call) -> Response:
     """Tick now, whichever instance leads."""
     await _switching(call)
     call.services.poll_now()
-    await call.services.database.write(announce_work)
+    await call.change(announce_work)
     return reply(await _status(call.services))
 
 
 async def pause_polling(call: Call) -> Response:
     """No batch is polled or submitted any more, on any instance and through restarts, until `resume`."""
     await _switching(call)
-    await call.services.database.write(pause, now=call.services.clock.now())
+    await call.change(pause, now=call.services.clock.now())
     return reply(await _status(call.services))
 
 
 async def resume_polling(call: Call) -> Response:
     """Go on, and try a provider again that waits for a person."""
     await _switching(call)
-    await call.services.database.write(resume, now=call.services.clock.now())
+    await call.change(resume, now=call.services.clock.now())
     call.services.work()
     call.services.poll_now()
+    return reply(await _status(call.services))
+
+
+async def step_down(call: Call) -> Response:
+    """Whoever leads gives the office away, within moments; 409 when nobody has led yet."""
+    await _switching(call)
+    call.services.step_down(await call.change(ask_to_step_down))
     return reply(await _status(call.services))
 
 
@@ -61,7 +68,7 @@ async def _status(services: Services) -> dict[str, Any]:
 
 async def list_unresolved(call: Call) -> Response:
     """Provider batches of which it is not known whether the provider has them, oldest first."""
-    page = Page.of(call.query(_UNRESOLVED))
+    page = Page.of(call.query(UNRESOLVED_QUERY))
     call.require_operator()
     found = await call.services.database.read(batches.unresolved)
     rows, has_more = page.cut(found, lambda batch: batch.id)
@@ -73,7 +80,7 @@ async def abandon_batch(call: Call, batch_id: str) -> Response:
     await _switching(call)
     require_id("batch", batch_id)
     services = call.services
-    ended = await services.database.write(batches.abandon, batch_id, now=services.clock.now(), ids=services.ids)
+    ended = await call.change(batches.abandon, batch_id, now=services.clock.now(), ids=services.ids)
     services.changes.all_changed()
     services.work()
     return reply(

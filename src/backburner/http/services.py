@@ -11,8 +11,11 @@ from prometheus_client import CollectorRegistry
 
 from backburner.changes import Changes
 from backburner.clock import Clock
+from backburner.http.limiter import RateLimits
+from backburner.http.live import Live
 from backburner.ids import Ids
 from backburner.storage.database import Database
+from backburner.storage.quotas import UNLIMITED, Quotas
 
 
 @attrs.frozen(kw_only=True)
@@ -39,6 +42,14 @@ class InstanceStatus:
 
 
 @attrs.frozen(kw_only=True)
+class LettaDefaults:
+    """What a request that Letta's clients send is sent on with, where it does not say."""
+
+    model: str = "claude-haiku-4-5"
+    max_tokens: int = 4096
+
+
+@attrs.frozen(kw_only=True)
 class Services:
     """The rest of the program, as far as requests need it."""
 
@@ -58,5 +69,16 @@ class Services:
     version: str
     metrics_public: bool = False
     registry: CollectorRegistry = attrs.field(factory=CollectorRegistry)  #: what the rest of the program counts
+    rate_limits: RateLimits = attrs.field(factory=RateLimits)
+    quotas: Quotas = UNLIMITED
+    letta: LettaDefaults = attrs.field(factory=LettaDefaults)
+    #: Gives the office away if this instance holds it in the term with this epoch.
+    step_down: Callable[[int], object] = lambda _epoch: False
+    overload: Callable[[], str | None] = lambda: None  #: why nothing that changes something should be let in, if so
     #: Set when the server stops, before `changes.all_changed()`: requests that wait for a change answer then.
     stopping: trio.Event = attrs.field(factory=trio.Event)
+    live: Live = attrs.field(init=False)  #: somebody has to `run` it
+
+    def __attrs_post_init__(self) -> None:
+        live = Live(database=self.database, changes=self.changes, clock=self.clock, stopping=self.stopping)
+        object.__setattr__(self, "live", live)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import msgspec
 
-from backburner.http.services import InstanceStatus
 from backburner.model import Attempt, Counts, Delivery, Item, Job, ProviderBatch, Usage
 from backburner.storage.accounts import ApiKey, User
 from backburner.storage.overview import Overview
 from backburner.times import rfc3339
+
+if TYPE_CHECKING:  # the services' live streams send these shapes
+    from backburner.http.services import InstanceStatus
 
 JsonObject = dict[str, Any]
 

@@ -22,8 +22,8 @@ from backburner.times import rfc3339
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 
-_ORGANIZATIONS = paging.parameters("org", pattern=r"[0-9a-z-]{1,64}")
-_AUDIT = {
+ORGANIZATIONS_QUERY = paging.parameters("org", pattern=r"[0-9a-z-]{1,64}")
+AUDIT_QUERY = {
     **paging.parameters("audit"),
     **{name: Parameter(convert=words()) for name in ("action", "object_id", "key_id", "user_id")},
     "created_after": Parameter(convert=moment),
@@ -61,7 +61,7 @@ async def create_organization(call: Call) -> Response:
 
 async def list_organizations(call: Call) -> Response:
     """All of them for the operator; their own for other admins."""
-    page = Page.of(call.query(_ORGANIZATIONS))
+    page = Page.of(call.query(ORGANIZATIONS_QUERY))
     found = await call.services.database.read(tenants.list_organizations, within=call.reach)
     rows, has_more = page.cut(found, lambda organization: organization.id)
     return reply(envelope([organization_json(row) for row in rows], has_more))
@@ -84,7 +84,7 @@ async def create_user(call: Call) -> Response:
 
 async def list_audit(call: Call) -> Response:
     """What keys did: of every organization for the operator, of their own for other admins."""
-    asked = call.query(_AUDIT)
+    asked = call.query(AUDIT_QUERY)
     chosen = AuditFilter(**{field.name: asked[field.name] for field in attrs.fields(AuditFilter)})
     cut = Cut(**attrs.asdict(Page.of(asked)))
     rows, has_more = await call.services.database.read(audit.list_audit, within=call.reach, chosen=chosen, cut=cut)

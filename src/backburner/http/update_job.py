@@ -24,12 +24,12 @@ class JobChanges(msgspec.Struct, forbid_unknown_fields=True):
     """What may be changed; what is absent stays as it is."""
 
     status: JobStatus | msgspec.UnsetType = msgspec.UNSET
-    stop_reason: _Reason | None | msgspec.UnsetType = msgspec.UNSET
+    stop_reason: _Reason | msgspec.UnsetType | None = msgspec.UNSET
     metadata: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
     result: Any = msgspec.UNSET
     error: Any = msgspec.UNSET
-    ttft_ns: _Nanoseconds | None | msgspec.UnsetType = msgspec.UNSET
-    total_duration_ns: _Nanoseconds | None | msgspec.UnsetType = msgspec.UNSET
+    ttft_ns: _Nanoseconds | msgspec.UnsetType | None = msgspec.UNSET
+    total_duration_ns: _Nanoseconds | msgspec.UnsetType | None = msgspec.UNSET
 
 
 async def update_job(call: Call, job_id: str) -> Response:
@@ -44,7 +44,7 @@ async def update_job(call: Call, job_id: str) -> Response:
         if match and not match.contains(etag_of(job)):
             raise Refused(412, "precondition_failed", "The job has changed: its ETag is not the one in If-Match.")
 
-    job = await services.database.write(
+    job = await call.change(
         job_updates.update_job,
         call.organization_key,
         job_id,

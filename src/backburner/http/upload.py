@@ -6,6 +6,7 @@ from array import array
 from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
+from typing import Protocol
 
 import attrs
 
@@ -15,6 +16,12 @@ from backburner.http.items import CheckedItem, Defaults, LineFault, check_item, 
 from backburner.http.services import Services
 from backburner.intake import PAGE_ITEMS, Intake, open_intake
 from backburner.model import NewItem
+
+
+class Check(Protocol):
+    """Looks at one request, as `check_item` does."""
+
+    def __call__(self, raw: bytes, defaults: Defaults | None, /) -> CheckedItem | list[LineFault]: ...
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -27,6 +34,7 @@ class Upload:
     services: Services
     report: Report
     defaults: Defaults | None = None
+    check: Check = check_item
     taken: int = attrs.field(default=0, init=False)  #: requests, the bad ones included
     intake: Intake | None = attrs.field(default=None, init=False)
     _places: array[int] = attrs.field(factory=lambda: array("I"), init=False)  # of the items staged, in order
@@ -57,7 +65,7 @@ class Upload:
             message = f"A job may have at most {limits.max_items_per_job:,} requests."
             raise Invalid(message, code="too_many_items", param="requests")
         most = limits.max_item_bytes
-        checked = [too_large(most)] if raw is None else check_item(raw, self.defaults)
+        checked = [too_large(most)] if raw is None else self.check(raw, self.defaults)
         if isinstance(checked, CheckedItem):
             if len(checked.params) <= most:
                 return NewItem(checked.custom_id, checked.params.decode(), len(checked.params), checked.agent_id)

@@ -96,6 +96,14 @@ def signing_secrets(tx: sa.Connection, organization_key: int, *, now: datetime) 
     return tuple(tx.execute(valid.order_by(webhook_secrets.c.id.desc())).scalars())
 
 
+def signing_secret(tx: sa.Connection, organization_key: int, *, now: datetime) -> str:
+    """The newest of them. Raises NotFound for an organization that never had one."""
+    found = signing_secrets(tx, organization_key, now=now)
+    if not found:
+        raise NotFound("webhook secret", "current")
+    return found[0]
+
+
 def principal_of(tx: sa.Connection, key_hash: str, *, now: datetime) -> Principal | None:
     """Who presents this key; None for an unknown, expired or revoked one."""
     row = tx.execute(

@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.sql.dml import ReturningUpdate
 
 from backburner.commands import DeliveryAttempted
 from backburner.errors import NotFound
@@ -17,6 +16,7 @@ from backburner.states import DeliveryStatus
 from backburner.storage.accounts import signing_secrets
 from backburner.storage.bulk import insert_many
 from backburner.storage.notifications import announce_work
+from backburner.storage.results import job_ids_of
 from backburner.storage.tables import attempts, deliveries, jobs
 
 
@@ -79,53 +79,66 @@ def next_delivery_at(
 
 def record_attempts(tx: sa.Connection, made: Sequence[DeliveryAttempted]) -> list[str]:
     """Record attempts; one that another instance has recorded meanwhile is dropped. Returns the jobs' ids."""
-    changed: list[str] = []
-    for attempt in made:
-        row = tx.execute(_advance(attempt)).first()
-        if row is not None:
-            job = tx.execute(_show(attempt, row.job_id)).scalar()
-            changed += [] if job is None else [job]
+    job_keys = _jobs_waiting_for(tx, made)
+    counting = [attempt for attempt in made if attempt.key in job_keys]
+    if counting:
+        tx.execute(_ADVANCE, [_advanced(attempt) for attempt in counting])
+        tx.execute(_SHOW, [_shown(attempt, job_keys[attempt.key]) for attempt in counting])
     columns = ("delivery_id", "number", "status_code", "error", "duration_ms")
     rows = [(a.key, a.number, a.status_code, a.error, a.duration_ms) for a in made]
     times = [a.at for a in made]
     at = attempts.c.at.type.bind_processor(tx.dialect)
     stamped = [(*row, at(time) if at else time) for row, time in zip(rows, times, strict=True)]
     insert_many(tx, attempts, (*columns, "at"), stamped)
-    return changed
+    return job_ids_of(tx, job_keys.values())
 
 
-def _advance(attempt: DeliveryAttempted) -> ReturningUpdate[Any]:
-    return (
-        sa.update(deliveries)
-        .where(
-            deliveries.c.id == attempt.key,
-            deliveries.c.number == attempt.number - 1,
-            deliveries.c.status == DeliveryStatus.PENDING,
-        )
-        .values(
-            number=attempt.number,
-            scheduled=deliveries.c.scheduled + sa.case((deliveries.c.by_hand, 0), else_=1),
-            by_hand=False,
-            status=attempt.status,
-            next_attempt_at=attempt.next_attempt_at,
-        )
-        .returning(deliveries.c.job_id)
+def _jobs_waiting_for(tx: sa.Connection, made: Sequence[DeliveryAttempted]) -> dict[int, int]:
+    """Keys of the deliveries for which these are the next attempts → keys of their jobs."""
+    pending = sa.select(deliveries.c.id, deliveries.c.number, deliveries.c.job_id).where(
+        deliveries.c.id.in_([attempt.key for attempt in made]), deliveries.c.status == DeliveryStatus.PENDING
     )
+    numbers = {attempt.key: attempt.number for attempt in made}
+    rows = tx.execute(pending.order_by(deliveries.c.id).with_for_update())
+    return {row.id: row.job_id for row in rows if row.number == numbers[row.id] - 1}
 
 
-def _show(attempt: DeliveryAttempted, job_key: int) -> ReturningUpdate[Any]:
-    return (
-        sa.update(jobs)
-        .where(jobs.c.id == job_key)
-        .values(
-            callback_sent_at=attempt.at,
-            callback_status_code=attempt.status_code,
-            callback_error=attempt.error,
-            updated_at=attempt.at,
-            version=jobs.c.version + 1,
-        )
-        .returning(jobs.c.public_id)
+_ADVANCE = (
+    sa.update(deliveries)
+    .where(deliveries.c.id == sa.bindparam("key"))
+    .values(
+        number=sa.bindparam("made"),
+        scheduled=deliveries.c.scheduled + sa.case((deliveries.c.by_hand, 0), else_=1),
+        by_hand=False,
+        status=sa.bindparam("outcome"),
+        next_attempt_at=sa.bindparam("due"),
     )
+)
+
+
+def _advanced(attempt: DeliveryAttempted) -> dict[str, object]:
+    return {
+        "key": attempt.key,
+        "made": attempt.number,
+        "outcome": attempt.status,
+        "due": attempt.next_attempt_at,
+    }
+
+
+_SHOW = (
+    sa.update(jobs)
+    .where(jobs.c.id == sa.bindparam("key"))
+    .values(
+        callback_sent_at=sa.bindparam("at"),
+        callback_status_code=sa.bindparam("answer"),
+        callback_error=sa.bindparam("problem"),
+        version=jobs.c.version + 1,
+    )
+)
+
+
+def _shown(attempt: DeliveryAttempted, job_key: int) -> dict[str, object]:
+    return {"key": job_key, "at": attempt.at, "answer": attempt.status_code, "problem": attempt.error}
 
 
 def deliveries_of(tx: sa.Connection, job_key: int) -> list[Delivery]:

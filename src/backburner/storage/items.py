@@ -15,6 +15,7 @@ from backburner.result_lines import own_result, usage_of
 from backburner.states import BATCH_FINAL, ItemStatus
 from backburner.storage.batches import batches_of_job
 from backburner.storage.tables import items, jobs, provider_batches, results
+from backburner.surrogates import without_lone_surrogates
 
 #: What has become of an item: its own result, else what its closed provider batch says, else nothing yet.
 _CLOSED = (
@@ -83,7 +84,7 @@ class _Ranges:
 def _item(row: Any, ranges: _Ranges) -> Item:
     batch = ranges.batch_of(row.idx)
     result = row.line if row.line is not None else _fill(batch)
-    decoded = None if result is None else msgspec.json.decode(result, type=_Shown)
+    decoded = None if result is None else _shown(result)
     return Item(
         index=row.idx,
         custom_id=row.custom_id,
@@ -92,21 +93,24 @@ def _item(row: Any, ranges: _Ranges) -> Item:
         round=row.round or batch.round,
         provider_batch_id=batch.id,
         usage=None if result is None else usage_of(result),
-        error=_tolerant(decoded.error) if decoded is not None and decoded.error else None,
+        error=None if decoded is None else decoded.error,
     )
 
 
 class _Shown(msgspec.Struct):
     type: str
-    error: msgspec.Raw = msgspec.Raw()  # msgspec does not read `Raw | None`
+    error: Any = None
 
 
-def _tolerant(raw: msgspec.Raw) -> Any:
+_shown_decoder = msgspec.json.Decoder(_Shown)
+
+
+def _shown(result: str) -> _Shown:
     # The provider's text may hold lone surrogates, which are kept verbatim and can be shown only replaced.
     try:
-        return msgspec.json.decode(raw)
+        return _shown_decoder.decode(result)
     except msgspec.DecodeError:
-        return {"type": "error", "error": {"type": "api_error", "message": "The error's text cannot be decoded."}}
+        return _shown_decoder.decode(without_lone_surrogates(result.encode()))
 
 
 def _fill(batch: ProviderBatch) -> str | None:

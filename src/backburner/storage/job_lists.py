@@ -15,7 +15,7 @@ import attrs
 import sqlalchemy as sa
 
 from backburner.model import Job
-from backburner.states import JobStatus, JobType
+from backburner.states import ACTIVE, JobStatus, JobType
 from backburner.storage.rows import job_of, select_jobs
 from backburner.storage.tables import job_metadata, jobs, organizations, users
 
@@ -74,102 +74,114 @@ def list_jobs(
     further along in the chosen order.
     """
     part = _Part(limit=limit, after=after, before=before, ascending=ascending)
-    found = [job_of(row) for row in tx.execute(listing(organization_key, chosen, part))]
+    scope = _scope(tx, organization_key, chosen)
+    found = [] if scope is None else [job_of(row) for row in tx.execute(listing(scope, chosen, part))]
     page = found[:limit]
     return (page if before is None else page[::-1]), len(found) > limit
 
 
-def listing(organization_key: int | None, chosen: JobFilter, part: _Part) -> sa.Select[Any]:
+@attrs.frozen(kw_only=True)
+class Scope:
+    """Whose jobs, by key; None means anybody's."""
+
+    organization: int | None = None
+    user: int | None = None
+
+    def owns(self, column: sa.ColumnElement[int]) -> list[sa.ColumnElement[bool]]:
+        return [] if self.organization is None else [column == self.organization]
+
+
+def _scope(tx: sa.Connection, organization_key: int | None, chosen: JobFilter) -> Scope | None:
+    """None when nothing can match. Only an operator's filters are looked up: PostgreSQL knows how many jobs a known
+    organization has, and of one that a subquery finds it guesses."""
+    user = organization = None
+    if chosen.user_id is not None:
+        user = tx.execute(sa.select(users.c.id).where(users.c.public_id == chosen.user_id)).scalar()
+        if user is None:
+            return None
+    if chosen.organization_id is not None:
+        asked = sa.select(organizations.c.id).where(organizations.c.public_id == chosen.organization_id)
+        organization = tx.execute(asked).scalar()
+        if organization is None or organization_key not in (None, organization):
+            return None
+    return Scope(organization=organization_key or organization, user=user)
+
+
+def listing(scope: Scope, chosen: JobFilter, part: _Part) -> sa.Select[Any]:
     """The statement: the jobs of one page and one more."""
-    picked = _picked(organization_key, chosen, part).subquery("picked")
+    picked = _picked(scope, chosen, part).subquery("picked")
     query = select_jobs().join(picked, picked.c.public_id == jobs.c.public_id)
     return query.order_by(picked.c.public_id if part.forward else picked.c.public_id.desc())
 
 
-def _picked(organization_key: int | None, chosen: JobFilter, part: _Part) -> sa.Select[Any]:
-    owner = _owner(organization_key, chosen)
-    if chosen.metadata:
-        return _by_metadata(owner, chosen, part)
+def _picked(scope: Scope, chosen: JobFilter, part: _Part) -> sa.Select[Any]:
+    # Few jobs are active, whatever their metadata say.
+    is_active = chosen.statuses is not None and set(chosen.statuses) <= ACTIVE
+    if chosen.metadata and not is_active:
+        return _by_metadata(scope, chosen, part)
     if chosen.agent_id is not None:
-        return _by_one(owner, chosen, part, jobs.c.agent_id == chosen.agent_id)
-    if chosen.user_id is not None:
-        return _by_one(owner, chosen, part, jobs.c.user_id == _key_of(users, chosen.user_id))
+        return _by_one(scope, chosen, part, jobs.c.agent_id == chosen.agent_id)
+    if scope.user is not None:
+        return _by_one(scope, chosen, part, jobs.c.user_id == scope.user)
     if chosen.statuses is not None or chosen.job_type is not None:
-        return _by_state(owner, chosen, part)
-    return _by_one(owner, chosen, part)
+        return _by_state(scope, chosen, part)
+    return _by_one(scope, chosen, part)
 
 
-def _owner(organization_key: int | None, chosen: JobFilter) -> list[sa.ColumnElement[Any]]:
-    """The keys that a job's organization has to be equal to."""
-    keys: list[sa.ColumnElement[Any]] = [] if organization_key is None else [sa.literal(organization_key)]
-    if chosen.organization_id is not None:
-        keys.append(_key_of(organizations, chosen.organization_id))
-    return keys
-
-
-def _key_of(table: sa.Table, public_id: str) -> sa.ScalarSelect[Any]:
-    return sa.select(table.c.id).where(table.c.public_id == public_id).scalar_subquery()
-
-
-def _by_one(
-    owner: list[sa.ColumnElement[Any]], chosen: JobFilter, part: _Part, *driving: sa.ColumnElement[bool]
-) -> sa.Select[Any]:
+def _by_one(scope: Scope, chosen: JobFilter, part: _Part, *driving: sa.ColumnElement[bool]) -> sa.Select[Any]:
     """In the order of the index on what drives the query; the rest is looked at row by row."""
-    owned = [jobs.c.organization_id == key for key in owner]
-    query = sa.select(jobs.c.public_id).where(*driving, *owned, *_rest(chosen), *_created(chosen, jobs.c.public_id))
+    rest = (*_rest(scope, chosen), *_has_all(chosen.metadata), *_created(chosen, jobs.c.public_id))
+    query = sa.select(jobs.c.public_id).where(*driving, *scope.owns(jobs.c.organization_id), *rest)
     return part.cut(query.where(*part.bounds(jobs.c.public_id)), jobs.c.public_id)
 
 
-def _by_metadata(owner: list[sa.ColumnElement[Any]], chosen: JobFilter, part: _Part) -> sa.Select[Any]:
+def _by_metadata(scope: Scope, chosen: JobFilter, part: _Part) -> sa.Select[Any]:
     (name, value), *others = chosen.metadata.items()
     found = job_metadata.alias("found")
+    rest = (*_rest(scope, chosen), *_has_all(dict(others)), *_created(chosen, found.c.job_public_id))
     query = (
         sa.select(found.c.job_public_id.label("public_id"))
         .select_from(found.join(jobs, jobs.c.id == found.c.job_id))
-        .where(found.c.name == name, found.c.value == value, *(found.c.organization_id == key for key in owner))
-        .where(*(_has(*other) for other in others), *_rest(chosen), *_created(chosen, found.c.job_public_id))
+        .where(found.c.name == name, found.c.value == value, *scope.owns(found.c.organization_id), *rest)
     )
     return part.cut(query.where(*part.bounds(found.c.job_public_id)), found.c.job_public_id)
 
 
-def _has(name: str, value: str) -> sa.ColumnElement[bool]:
-    same = (job_metadata.c.job_id == jobs.c.id, job_metadata.c.name == name, job_metadata.c.value == value)
-    return sa.exists().where(*same)
+def _has_all(metadata: Mapping[str, str]) -> list[sa.ColumnElement[bool]]:
+    other = job_metadata.alias("other")
+    return [
+        sa.exists().where(other.c.job_id == jobs.c.id, other.c.name == name, other.c.value == value)
+        for name, value in metadata.items()
+    ]
 
 
-def _rest(chosen: JobFilter) -> list[sa.ColumnElement[bool]]:
+def _rest(scope: Scope, chosen: JobFilter) -> list[sa.ColumnElement[bool]]:
     """What no index decides. Inside `coalesce`, so that no planner takes an index on it for the better one."""
     found: list[sa.ColumnElement[bool]] = []
     if chosen.statuses is not None:
         found.append(sa.func.coalesce(jobs.c.status, "").in_([status.value for status in chosen.statuses]))
     if chosen.job_type is not None:
         found.append(sa.func.coalesce(jobs.c.job_type, "") == chosen.job_type.value)
-    if chosen.agent_id is not None and chosen.metadata:
+    if chosen.agent_id is not None:
         found.append(sa.func.coalesce(jobs.c.agent_id, "") == chosen.agent_id)
-    if chosen.user_id is not None and (chosen.metadata or chosen.agent_id is not None):
-        found.append(sa.func.coalesce(jobs.c.user_id, 0) == _key_of(users, chosen.user_id))
+    if scope.user is not None:
+        found.append(sa.func.coalesce(jobs.c.user_id, 0) == scope.user)
     return found
 
 
-def _by_state(owner: list[sa.ColumnElement[Any]], chosen: JobFilter, part: _Part) -> sa.Select[Any]:
+def _by_state(scope: Scope, chosen: JobFilter, part: _Part) -> sa.Select[Any]:
     """One short range of the index for each type and status, merged."""
     types = [*JobType] if chosen.job_type is None else [chosen.job_type]
     statuses = [*JobStatus] if chosen.statuses is None else sorted(set(chosen.statuses))
-    shared = [
-        *(jobs.c.organization_id == key for key in owner),
+    shared = (
+        *scope.owns(jobs.c.organization_id),
+        *_has_all(chosen.metadata),
         *_created(chosen, jobs.c.public_id),
         *part.bounds(jobs.c.public_id),
-    ]
-    ranges = [
-        sa.select(
-            part.cut(
-                sa.select(jobs.c.public_id).where(jobs.c.job_type == job_type, jobs.c.status == status, *shared),
-                jobs.c.public_id,
-            ).subquery()
-        )
-        for job_type, status in product(types, statuses)
-    ]
-    merged = sa.union_all(*ranges).subquery("merged")
+    )
+    states = [(jobs.c.job_type == job_type, jobs.c.status == status) for job_type, status in product(types, statuses)]
+    ranges = [part.cut(sa.select(jobs.c.public_id).where(*state, *shared), jobs.c.public_id) for state in states]
+    merged = sa.union_all(*(sa.select(one.subquery()) for one in ranges)).subquery("merged")
     return part.cut(sa.select(merged.c.public_id), merged.c.public_id)
 
 

@@ -18,13 +18,14 @@ from backburner.storage import staging
 from backburner.storage.job_metadata import store_sought
 from backburner.storage.jobs import get_job, lock_job
 from backburner.storage.notifications import announce_jobs, announce_work
+from backburner.storage.quotas import UNLIMITED, Quotas
 from backburner.storage.settle import finish_job
 from backburner.storage.tables import jobs
 
 
-def make_plain_job(tx: sa.Connection, new: NewJob, *, now: datetime) -> Job:
-    """Make a job without items. Returns it."""
-    return staging.make_job(tx, staging.draw_key(tx, now=now), new, now=now)
+def make_plain_job(tx: sa.Connection, new: NewJob, *, now: datetime, quotas: Quotas = UNLIMITED) -> Job:
+    """Make a job without items. Returns it. Raises QuotaExceeded."""
+    return staging.make_job(tx, staging.draw_key(tx, now=now), new, now=now, quotas=quotas)
 
 
 def update_job(

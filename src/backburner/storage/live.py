@@ -36,13 +36,13 @@ def versions_since(tx: sa.Connection, organization_key: int, since: datetime) ->
 
 def _versions(tx: sa.Connection, *conditions: sa.ColumnElement[bool]) -> dict[str, int]:
     found = sa.select(jobs.c.public_id, jobs.c.version).where(*conditions)
-    return {public_id: version for public_id, version in tx.execute(found)}
+    return {row.public_id: row.version for row in tx.execute(found)}
 
 
 def changed_after(
     tx: sa.Connection, organization_key: int, at: datetime, public_id: str, *, limit: int
 ) -> list[Job]:
-    """Up to `limit` jobs of an organization in the order of their last change, behind that of job `public_id` at `at`."""
+    """Up to `limit` jobs of an organization by time of last change, behind `at` and, at that time, `public_id`."""
     behind = sa.tuple_(jobs.c.updated_at, jobs.c.public_id) > sa.tuple_(
         sa.literal(at, jobs.c.updated_at.type), sa.literal(public_id, sa.Text)
     )

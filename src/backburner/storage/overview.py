@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 import sqlalchemy as sa
 
+from backburner.errors import Conflict
 from backburner.storage.batches import POLLED, open_batch_counts
 from backburner.storage.deliveries import pending_deliveries
 from backburner.storage.facts import (
@@ -23,7 +24,7 @@ from backburner.storage.facts import (
 )
 from backburner.storage.fence import current_leader
 from backburner.storage.jobs import job_counts
-from backburner.storage.notifications import announce_work
+from backburner.storage.notifications import announce_step_down, announce_work
 from backburner.storage.tables import provider_batches
 
 
@@ -58,6 +59,16 @@ def overview(tx: sa.Connection) -> Overview:
 def _oldest_next_poll(tx: sa.Connection) -> datetime | None:
     earliest = sa.select(sa.func.min(provider_batches.c.next_poll_at))
     return tx.execute(earliest.where(provider_batches.c.status.in_(POLLED))).scalar()
+
+
+def ask_to_step_down(tx: sa.Connection) -> int:
+    """Ask the leader, on whichever instance, to give up its term; returns the epoch. Raises Conflict without one."""
+    leader = current_leader(tx)
+    if leader is None:
+        raise Conflict("no_leader", "No instance has led yet.")
+    _, epoch, _ = leader
+    announce_step_down(tx, epoch)
+    return epoch
 
 
 def pause(tx: sa.Connection, *, now: datetime) -> None:

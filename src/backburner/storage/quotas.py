@@ -46,14 +46,14 @@ def take_room(tx: sa.Connection, quotas: Quotas, organization_key: int, items: i
     insert_new(
         tx,
         quota_use,
-        {"organization_id": organization_key, "day": day, "items": 0},
+        {"organization_id": organization_key, "day": day, "submitted": 0},
         unique=("organization_id", "day"),
     )
     mine = (quota_use.c.organization_id == organization_key, quota_use.c.day == day)
     tx.execute(sa.select(quota_use.c.id).where(*mine).with_for_update())
     _check_open_jobs(tx, quotas, organization_key)
     _check_items(tx, quotas, organization_key, items, now)
-    tx.execute(sa.update(quota_use).where(*mine).values(items=quota_use.c.items + items))
+    tx.execute(sa.update(quota_use).where(*mine).values(submitted=quota_use.c.submitted + items))
     tx.execute(sa.delete(quota_use).where(quota_use.c.organization_id == organization_key, quota_use.c.day < day))
 
 
@@ -79,7 +79,7 @@ def _check_items(tx: sa.Connection, quotas: Quotas, organization_key: int, items
     if most is None:
         return
     mine = (quota_use.c.organization_id == organization_key, quota_use.c.day == _day(now))
-    used = tx.execute(sa.select(quota_use.c.items).where(*mine)).scalar() or 0
+    used = tx.execute(sa.select(quota_use.c.submitted).where(*mine)).scalar() or 0
     if used + items > most:
         raise QuotaExceeded(
             "quota_items_per_day",

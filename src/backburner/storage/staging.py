@@ -14,6 +14,7 @@ from backburner.storage.bulk import insert_many
 from backburner.storage.job_metadata import add_sought
 from backburner.storage.jobs import get_job
 from backburner.storage.notifications import announce_jobs, announce_work
+from backburner.storage.quotas import UNLIMITED, Quotas, take_room
 from backburner.storage.tables import items, jobs, loose_keys, provider_batches, requests, results
 
 ITEM_COLUMNS = ("job_id", "idx", "custom_id", "request_idx", "size", "agent_id")
@@ -82,11 +83,20 @@ def drop_key(tx: sa.Connection, key: int, *, now: datetime) -> None:
     tx.execute(sa.update(loose_keys).where(loose_keys.c.id == key).values(touched_at=now.replace(year=2000)))
 
 
-def make_job(tx: sa.Connection, key: int, new: NewJob, planned: Sequence[PlannedBatch] = (), *, now: datetime) -> Job:
+def make_job(
+    tx: sa.Connection,
+    key: int,
+    new: NewJob,
+    planned: Sequence[PlannedBatch] = (),
+    *,
+    now: datetime,
+    quotas: Quotas = UNLIMITED,
+) -> Job:
     """Make the job appear, with its provider batches planned. Returns it.
 
-    Raises Conflict when its items, or the requests that it shares, were swept meanwhile.
+    Raises Conflict when its items, or the requests that it shares, were swept meanwhile, and QuotaExceeded.
     """
+    take_room(tx, quotas, new.organization_key, sum(batch.items for batch in planned), now=now)
     if new.requests_of is not None:
         _hold_requests(tx, key, new.requests_of)
     if tx.execute(sa.delete(loose_keys).where(loose_keys.c.id == key)).rowcount == 0:

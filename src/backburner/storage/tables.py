@@ -413,7 +413,7 @@ quota_use = sa.Table(
     _key(),
     sa.Column("organization_id", Key, nullable=False),
     sa.Column("day", sa.Text, nullable=False),
-    sa.Column("items", sa.BigInteger, nullable=False),
+    sa.Column("submitted", sa.BigInteger, nullable=False),
     sa.Index("uq_quota_use_day", "organization_id", "day", unique=True),
     sqlite_autoincrement=True,
 )

@@ -26,9 +26,7 @@ def create_organization(tx: sa.Connection, *, name: str, webhook_secret: str, no
     """Make an organization without users; its webhooks are signed with `webhook_secret`."""
     made = Organization(id=ids.new("org"), name=name, created_at=now)
     key = tx.execute(
-        sa.insert(organizations)
-        .values(public_id=made.id, name=name, created_at=now)
-        .returning(organizations.c.id)
+        sa.insert(organizations).values(public_id=made.id, name=name, created_at=now).returning(organizations.c.id)
     ).scalar_one()
     tx.execute(sa.insert(webhook_secrets).values(organization_id=key, secret=webhook_secret, created_at=now))
     return made

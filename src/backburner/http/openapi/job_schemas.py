@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -11,6 +11,8 @@ from msgspec import UNSET, UnsetType
 from backburner.states import BatchStatus, DeliveryStatus, ItemStatus, JobStatus, JobType
 
 T = TypeVar("T")
+
+Time = Annotated[datetime, msgspec.Meta(tz=True, description="RFC 3339, UTC.")]
 
 
 class Listed(msgspec.Struct, Generic[T]):
@@ -62,12 +64,12 @@ class Job(msgspec.Struct):
     status: JobStatus
     stop_reason: str | None
     background: bool
-    created_at: datetime
-    updated_at: datetime
-    started_at: datetime | None
-    completed_at: datetime | None
-    cancel_requested_at: datetime | None
-    deadline_at: datetime | None
+    created_at: Time
+    updated_at: Time
+    started_at: Time | None
+    completed_at: Time | None
+    cancel_requested_at: Time | None
+    deadline_at: Time | None
     user_id: str
     organization_id: str
     agent_id: str | None
@@ -80,7 +82,7 @@ class Job(msgspec.Struct):
     result: Any
     error: Any
     callback_url: str | None
-    callback_sent_at: datetime | None
+    callback_sent_at: Time | None
     callback_status_code: int | None
     callback_error: str | None
     ttft_ns: int | None
@@ -102,12 +104,12 @@ class ProviderBatch(msgspec.Struct):
     provider_status: str | None
     item_count: int
     request_counts: RequestCounts
-    created_at: datetime
-    submitted_at: datetime | None
-    last_polled_at: datetime | None
-    next_poll_at: datetime | None
-    ended_at: datetime | None
-    ingested_at: datetime | None
+    created_at: Time
+    submitted_at: Time | None
+    last_polled_at: Time | None
+    next_poll_at: Time | None
+    ended_at: Time | None
+    ingested_at: Time | None
     error: Any
     create_response: Any
     latest_polling_response: Any
@@ -161,7 +163,7 @@ class DeliveryAttempt(msgspec.Struct):
     """One POST of a webhook."""
 
     number: int
-    at: datetime
+    at: Time
     status_code: int | None
     error: str | None
     duration_ms: int
@@ -176,8 +178,8 @@ class Delivery(msgspec.Struct):
     type: str
     url: str
     status: DeliveryStatus
-    created_at: datetime
-    next_attempt_at: datetime | None
+    created_at: Time
+    next_attempt_at: Time | None
     attempts: list[DeliveryAttempt]
 
 
@@ -189,8 +191,8 @@ class FaultyLine(msgspec.Struct):
     """One line of a batch that is refused: `index` in a JSON body, `line` in an NDJSON one."""
 
     message: str
-    param: str | None | UnsetType = UNSET
-    custom_id: str | None | UnsetType = UNSET
+    param: str | UnsetType | None = UNSET
+    custom_id: str | UnsetType | None = UNSET
     index: int | UnsetType = UNSET
     line: int | UnsetType = UNSET
 

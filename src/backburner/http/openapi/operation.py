@@ -60,3 +60,4 @@ class Route:
     path: str  #: with its variable parts as `<name>`
     scope: str | None  #: what a key needs; None: no key is needed
     handler: Callable[..., Any]
+    action: str | None = None  #: what the audit log says of it; None: it changes nothing

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any, Literal
 
 import msgspec
 
-from backburner.http.openapi.job_schemas import Listed, ProviderBatch
+from backburner.http.openapi.job_schemas import Listed, ProviderBatch, Time
 
 Scope = Literal["read", "write", "admin"]
 
@@ -22,8 +21,8 @@ class Key(msgspec.Struct):
     user_id: str
     organization_id: str
     name: str | None
-    created_at: datetime
-    expires_at: datetime | None
+    created_at: Time
+    expires_at: Time | None
 
 
 class KeyWithSecret(Key):
@@ -43,11 +42,45 @@ class User(msgspec.Struct):
     object: Literal["user"]
     organization_id: str
     name: str
-    created_at: datetime
+    created_at: Time
 
 
 class UserList(Listed[User]):
     """A page of users."""
+
+
+class Organization(msgspec.Struct):
+    """Who shares jobs, keys and webhooks."""
+
+    id: str
+    object: Literal["organization"]
+    name: str
+    created_at: Time
+
+
+class OrganizationList(Listed[Organization]):
+    """A page of organizations."""
+
+
+class AuditEntry(msgspec.Struct):
+    """One thing that was done: by whom, to what, from where."""
+
+    id: str
+    object: Literal["audit_entry"]
+    at: Time
+    organization_id: str
+    user_id: str | None
+    key_id: str | None
+    action: str
+    object_type: str
+    object_id: str
+    address: str | None
+    request_id: str | None
+    detail: Any
+
+
+class AuditList(Listed[AuditEntry]):
+    """A page of the audit log."""
 
 
 class WebhookSecret(msgspec.Struct):
@@ -61,7 +94,7 @@ class Leader(msgspec.Struct):
 
     instance_id: str
     epoch: int
-    acquired_at: datetime
+    acquired_at: Time
 
 
 class ProviderState(msgspec.Struct):
@@ -70,7 +103,7 @@ class ProviderState(msgspec.Struct):
     name: str
     state: str
     reason: str | None
-    retry_at: datetime | None
+    retry_at: Time | None
 
 
 class SchedulerStatus(msgspec.Struct):
@@ -81,10 +114,10 @@ class SchedulerStatus(msgspec.Struct):
     refusal: str | None
     polling_enabled: bool
     last_cycle: dict[str, Any] | None
-    next_tick_at: datetime | None
+    next_tick_at: Time | None
     open_provider_batches: int
     open_provider_batches_by_status: dict[str, int]
-    oldest_next_poll_at: datetime | None
+    oldest_next_poll_at: Time | None
     background_tasks: int
     writer_queue: int
     deliveries_pending: int
@@ -97,7 +130,7 @@ class UnresolvedBatch(ProviderBatch):
     job_id: str
     nonce: str
     attempt: int
-    intent_at: datetime | None
+    intent_at: Time | None
 
 
 class UnresolvedBatchList(Listed[UnresolvedBatch]):

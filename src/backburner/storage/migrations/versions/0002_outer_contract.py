@@ -124,7 +124,7 @@ def _quota_use() -> None:
         sa.Column("id", KEY, autoincrement=True, nullable=False),
         sa.Column("organization_id", KEY, nullable=False),
         sa.Column("day", sa.Text(), nullable=False),
-        sa.Column("items", sa.BigInteger(), nullable=False),
+        sa.Column("submitted", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_quota_use"),
         sqlite_autoincrement=True,
     )

@@ -1,0 +1,170 @@
+"""Runs of an organization: its items, in the order of their jobs and then of their positions."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from itertools import groupby
+from typing import Any
+
+import attrs
+import sqlalchemy as sa
+
+from backburner.conversation import RUN_STATUS, Run, Step, run_of
+from backburner.states import ItemStatus, JobStatus
+from backburner.storage.steps import COLUMNS, LAST, stepping, told_of
+from backburner.storage.tables import items, jobs, provider_batches, results
+
+Place = tuple[str, int]  # a job's public id, an item's position
+
+
+@attrs.frozen(kw_only=True)
+class RunSpan:
+    """Which runs: between two places, which are left out. None means any."""
+
+    low: Place | None = None
+    high: Place | None = None
+    forward: bool = True
+    agent_id: str | None = None
+    statuses: Collection[JobStatus] | None = None
+
+
+def list_runs(tx: sa.Connection, organization_key: int, span: RunSpan, *, limit: int) -> tuple[list[Run], bool]:
+    """Up to `limit` runs in the direction of the span, and whether there are more."""
+    rows = tx.execute(listing(tx.dialect.name, organization_key, span, limit=limit))
+    found = [_run(list(steps)) for _, steps in groupby(rows, key=lambda row: (row.job_public_id, row.idx))]
+    return found[:limit], len(found) > limit
+
+
+def list_steps(tx: sa.Connection, organization_key: int, span: RunSpan, *, limit: int) -> list[Step]:
+    """The steps of the next runs in the direction of the span: about `limit` of them, always those of whole runs."""
+    rows = tx.execute(listing(tx.dialect.name, organization_key, span, limit=limit))
+    found: list[Step] = []
+    for _, steps in groupby(rows, key=lambda row: (row.job_public_id, row.idx)):
+        if len(found) >= limit:
+            break
+        told = [told_of(row, row.job_public_id).step for row in steps]
+        found += told if span.forward else told[::-1]
+    return found
+
+
+def _run(rows: Sequence[Any]) -> Run:
+    first = rows[0]
+    return run_of(
+        [told_of(row, first.job_public_id).step for row in rows],
+        job_status=first.job_status,
+        created_at=first.job_created_at,
+        metadata=first.job_metadata,
+    )
+
+
+def listing(dialect: str, organization_key: int, span: RunSpan, *, limit: int) -> sa.Select[Any]:
+    """The statement: the steps of the runs of one page and of one more run."""
+    picked = _picked(dialect, organization_key, span, limit + 1).subquery("picked")
+    order = _ordered((picked.c.job_public_id, picked.c.idx), forward=span.forward)
+    return stepping(picked).order_by(*order, provider_batches.c.round)
+
+
+def _ordered(columns: Sequence[sa.ColumnElement[Any]], *, forward: bool) -> list[Any]:
+    return [column if forward else column.desc() for column in columns]
+
+
+def _picked(dialect: str, organization_key: int, span: RunSpan, count: int) -> sa.Select[Any]:
+    item = sa.select(*COLUMNS).where(items.c.job_id == jobs.c.id, *_items_wanted(span))
+    if dialect == "postgresql" and span.agent_id is None:
+        # A job of a million items would be sorted whole before its first could be shown.
+        item = item.order_by(*_ordered((items.c.idx,), forward=span.forward)).limit(count)
+        found: Any = item.lateral("item")
+        source = jobs.join(found, sa.true())
+    else:
+        found = items
+        source = jobs.join(items, sa.and_(items.c.job_id == jobs.c.id, *_items_wanted(span)))
+    return (
+        sa.select(
+            *(found.c[column.name] for column in COLUMNS),
+            jobs.c.public_id.label("job_public_id"),
+            jobs.c.status.label("job_status"),
+            jobs.c.created_at.label("job_created_at"),
+            jobs.c.metadata.label("job_metadata"),
+        )
+        .select_from(source)
+        .where(_owner(span) == organization_key, jobs.c.items_total.is_not(None), *_jobs_wanted(span))
+        .order_by(*_ordered((jobs.c.public_id, found.c.idx), forward=span.forward))
+        .limit(count)
+    )
+
+
+def _owner(span: RunSpan) -> sa.ColumnElement[int]:
+    """Inside `coalesce` where the agent's items lead to their jobs: SQLite would look at every item else."""
+    return jobs.c.organization_id if span.agent_id is None else sa.func.coalesce(jobs.c.organization_id, 0)
+
+
+def _jobs_wanted(span: RunSpan) -> list[sa.ColumnElement[bool]]:
+    found: list[sa.ColumnElement[bool]] = []
+    if span.low is not None:
+        found.append(jobs.c.public_id >= span.low[0])
+    if span.high is not None:
+        found.append(jobs.c.public_id <= span.high[0])
+    if span.statuses is not None:
+        found.append(sa.or_(*(_may_have(status) for status in sorted(span.statuses))))
+    return found
+
+
+def _may_have(status: JobStatus) -> sa.ColumnElement[bool]:
+    """Whether a job's counts say that it has such runs."""
+    for outcome, named in RUN_STATUS.items():
+        if named is status:
+            return jobs.c[outcome.value] > 0
+    done = jobs.c.succeeded + jobs.c.errored + jobs.c.canceled + jobs.c.expired
+    return sa.and_(done < jobs.c.items_total, _waits(status))
+
+
+def _items_wanted(span: RunSpan) -> list[sa.ColumnElement[bool]]:
+    found: list[sa.ColumnElement[bool]] = []
+    if span.low is not None:
+        found.append(items.c.idx > sa.case((jobs.c.public_id == span.low[0], span.low[1]), else_=-1))
+    if span.high is not None:
+        found.append(items.c.idx < sa.case((jobs.c.public_id == span.high[0], span.high[1]), else_=LAST))
+    if span.agent_id is not None:
+        found.append(items.c.agent_id == span.agent_id)
+    if span.statuses is not None:
+        found.append(sa.or_(*(_is(status) for status in sorted(span.statuses))))
+    return found
+
+
+def _is(status: JobStatus) -> sa.ColumnElement[bool]:
+    for outcome, named in RUN_STATUS.items():
+        if named is status:
+            return _state == outcome.value
+    return sa.and_(_state == ItemStatus.PROCESSING.value, _waits(status))
+
+
+def _waits(status: JobStatus) -> sa.ColumnElement[bool]:
+    """Whether an item that is not done makes a run of this status: that depends on the job."""
+    if status is JobStatus.PENDING:
+        return jobs.c.status == JobStatus.PENDING
+    return jobs.c.status == JobStatus.RUNNING if status is JobStatus.RUNNING else sa.false()
+
+
+#: How the last round of an item stands.
+_state = (
+    sa.select(sa.func.coalesce(results.c.status, provider_batches.c.fill, ItemStatus.PROCESSING.value))
+    .select_from(
+        provider_batches.outerjoin(
+            results,
+            sa.and_(
+                results.c.job_id == provider_batches.c.job_id,
+                results.c.idx == items.c.idx,
+                results.c.round == provider_batches.c.round,
+            ),
+        )
+    )
+    .where(
+        provider_batches.c.job_id == items.c.job_id,
+        provider_batches.c.first_idx <= items.c.idx,
+        provider_batches.c.last_idx >= items.c.idx,
+    )
+    .order_by(provider_batches.c.round.desc())
+    .limit(1)
+    .correlate(items)
+    .scalar_subquery()
+)

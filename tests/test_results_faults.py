@@ -1,0 +1,132 @@
+"""What goes wrong while results are read: every item ends with exactly one result, the provider's bytes."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+import trio
+from tests.invariants import provider_results
+from tests.scenes import HOOK, end_of, good_end_of, job_under
+from tests.world import open_world, params
+
+from backburner.providers.sandbox.options import SandboxOptions
+from backburner.states import BatchStatus, JobStatus
+from backburner.storage.batches import batches_of_job
+from backburner.storage.items import results_page
+
+HEALING = [
+    "reset_midline=4@1-2", "close_midline@1", "truncate=3@1-2", "truncated_line@1", "reset@1", "stall@1",
+    "stall_body@1", "404@1-3", "429=20@1", "500_html@1-2", "drop=3@1-2", "bad_json@1", "bad_utf8@1",
+    "unknown_type=2@1", "broken_gzip@1", "html_200@1", "empty_200@1", "307@1-2", "401@1",
+]  # fmt: skip
+HARMLESS = ["duplicate=3", "contradict=3", "foreign=3", "crlf", "blank", "bom", "no_newline", "drip=500"]
+
+
+@pytest.mark.parametrize("fault", HEALING)
+async def test_results_that_break_are_read_again(fault, autojump_clock):
+    async with job_under(f"results:{fault}", items=12) as (world, system, job):
+        await good_end_of(world, system, job, batches=2)
+
+
+@pytest.mark.parametrize("fault", HARMLESS)
+async def test_results_of_an_odd_form_are_read_at_once(fault, autojump_clock):
+    async with job_under(f"results:{fault}", items=12) as (world, system, job):
+        await good_end_of(world, system, job, batches=2)
+        assert [path.endswith("/results") for *_, path in world.calls].count(True) == 2
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        ("drop=2", "result_missing"), ("bad_json=2", "result_unreadable"), ("bad_utf8=2", "result_unreadable"),
+        ("unknown_type=2", "result_unknown"), ("truncate=8", "result_missing"),
+    ],
+)  # fmt: skip
+async def test_what_three_whole_reads_do_not_show_is_errored_and_says_why(fault, code, autojump_clock):
+    async with job_under(f"results:{fault}", items=10) as (world, system, job):
+        ended = await end_of(world, system, job)
+        assert (ended.status, ended.stop_reason) == (JobStatus.COMPLETED, "completed_with_errors")
+        assert (ended.counts.succeeded, ended.counts.errored) == (8, 2)
+        errors = [line["result"]["error"]["error"] for line in await world.results(job) if "error" in line["result"]]
+        assert [error["code"] for error in errors] == [code] * 2
+        assert [path.endswith("/results") for *_, path in world.calls].count(True) == 3
+
+
+async def test_each_item_is_told_apart_by_what_was_wrong_with_it(autojump_clock):
+    async with job_under("results:drop=1", items=4) as (world, system, job):
+        await world.submit([params("never read")], system=system)
+        world.sandbox.faults.add("results:bad_json=1")
+        ended = await end_of(world, system, job)
+        codes = sorted(
+            line["result"]["error"]["error"]["code"] for line in await world.results(job) if "error" in line["result"]
+        )
+        assert ended.counts.errored == len(codes) > 0
+        assert set(codes) <= {"result_missing", "result_unreadable"}
+
+
+async def test_a_stream_that_gets_further_each_time_is_not_given_up(autojump_clock):
+    rules = [f"results:truncate={2 * n}@{n}x1" for n in range(1, 6)]
+    async with job_under(*rules, items=10) as (world, system, job):
+        await good_end_of(world, system, job, batches=1)
+
+
+async def test_a_foreign_results_url_is_not_followed_and_not_asked_for_all_the_time(autojump_clock):
+    async with job_under("retrieve:foreign_results_url", items=5) as (world, system, job):
+        await trio.sleep(3600)
+        assert len(world.calls) < 60
+        assert not any("elsewhere" in path or path.endswith("/results") for *_, path in world.calls)
+        world.sandbox.faults.clear()
+        await good_end_of(world, system, job, batches=1)
+
+
+async def test_results_that_stay_away_for_hours_count_as_gone(autojump_clock):
+    async with job_under("results:404", items=5) as (world, system, job):
+        ended = await end_of(world, system, job)
+        assert (ended.status, ended.counts.errored) == (JobStatus.FAILED, 5)
+        assert 6 * 3600 < trio.current_time() < 8 * 3600
+
+
+async def test_one_batch_whose_results_break_does_not_delay_the_others(autojump_clock):
+    async with job_under("results:reset#1", "results:stall_body#2", items=40) as (world, system, job):
+        await trio.sleep(150)
+        statuses = [batch.status for batch in await world.database.read(batches_of_job, job.key)]
+        assert statuses == [BatchStatus.ENDED, BatchStatus.ENDED, BatchStatus.INGESTED, BatchStatus.INGESTED]
+        world.sandbox.faults.clear()
+        await good_end_of(world, system, job, batches=4)
+
+
+MARKED = ["surrogate", "nul", "u2028", "emoji", "errored", "api_error", "canceled", "expired", "refusal"]
+
+
+async def test_odd_texts_are_kept_byte_for_byte(autojump_clock):
+    async with open_world() as world, world.instance() as system:
+        texts = [f"[sandbox:{name}]" for name in MARKED] + [f"[sandbox:large={10 * 1024 * 1024}]"]
+        job = await world.submit([params(text) for text in texts], system=system, callback_url=HOOK)
+        ended = await world.ended(system, job)
+        await trio.sleep(10)
+        assert ended.stop_reason == "completed_with_errors"
+        (batch,) = await world.database.read(batches_of_job, job.key)
+        sent = provider_results(world.sandbox, batch.provider_batch_id)
+        expected = b"".join(
+            b'{"custom_id":"item-%d","result":%b}\n' % (n, sent[f"{batch.nonce}-{n}"].encode())
+            for n in range(len(texts))
+        )
+        text, _ = await world.database.read(results_page, job, statuses=(), after=-1, limit=1000)
+        assert text == expected
+
+
+async def test_counts_and_usage_are_exactly_the_sum_of_what_came(autojump_clock):
+    options = SandboxOptions(batch_seconds=(60, 60), errored=0.2, expired=0.1, canceled=0.1)
+    faults = ["results:drop=5@1", "results:duplicate=7", "results:reset_midline=90@2x1"]
+    async with job_under(*faults, items=600, chunk_items=200, options=options) as (world, system, job):
+        ended = await end_of(world, system, job)
+        lines = await world.results(job)
+        shown = [line["result"]["type"] for line in lines]
+        counts = ended.counts
+        assert [counts.succeeded, counts.errored, counts.canceled, counts.expired] == [
+            shown.count(name) for name in ("succeeded", "errored", "canceled", "expired")
+        ]
+        used = [line["result"]["message"]["usage"] for line in lines if line["result"]["type"] == "succeeded"]
+        assert msgspec.to_builtins(ended.usage) == {
+            name: sum(usage[name] for usage in used) for name in msgspec.to_builtins(ended.usage)
+        }
