@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from tests.processes.harness import await_end, sandbox, submit, using
 
 from benchmarks import bare
 from benchmarks.places import fresh
-from benchmarks.report import Options, Row, middle, percentile
+from benchmarks.report import Options, Row, middle, percentile, repeated
 from benchmarks.watching import Latency, Memory, Watched, processor_time, watched_server
 
 TEXT = "Please sort this ticket into one of our categories and answer it politely. " * 12
@@ -42,11 +43,14 @@ def measure(options: Options) -> list[Row]:
     rows: list[Row] = []
     for database in options.databases:
         found: Samples = defaultdict(list)
-        for _ in range(options.runs):
-            with fresh(database) as (folder, url):
-                _journey(folder, url, options.items, found)
+        repeated(partial(_run, database, options.items, found), options.runs)
         rows += _rows(database, {name: middle(values) for name, values in found.items()})
     return rows
+
+
+def _run(database: str, items: int, found: Samples) -> None:
+    with fresh(database) as (folder, url):
+        _journey(folder, url, items, found)
 
 
 def requests(count: int) -> bytes:

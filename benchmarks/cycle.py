@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,7 +16,7 @@ from backburner.storage.tables import provider_batches
 from backburner.system import Pace
 from benchmarks.instance import CLOCK, SlowProvider, open_batches, prepared, quiet, running
 from benchmarks.places import fresh
-from benchmarks.report import Options, Row, middle
+from benchmarks.report import Options, Row, middle, repeated
 
 BATCHES = 10_000
 LATENCY = 0.02
@@ -27,7 +28,7 @@ def measure(options: Options) -> list[Row]:
     rows = []
     for database in options.databases:
         for lists in (False, True):
-            runs = [_run(database, lists) for _ in range(options.runs)]
+            runs = repeated(partial(_run, database, lists), options.runs)
             rows += _rows(database, lists, middle(took for took, _ in runs), middle(trips for _, trips in runs))
     return rows
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import platform
 import sqlite3
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from statistics import median
-from typing import Literal
+from typing import Literal, TypeVar
 
 import attrs
 
+T = TypeVar("T")
+
+ENOUGH = 40.0  # seconds of one measure on one database after which no further run begins
 HEADINGS = ("What", "Raw operation", "Ours", "Ratio", "Target", "Verdict")
 
 
@@ -65,6 +69,15 @@ class Row:
 def shown(value: float, unit: str) -> str:
     """A number with as many digits as matter."""
     return f"{value:,.0f} {unit}" if abs(value) >= 100 else f"{value:.3g} {unit}"
+
+
+def repeated(run: Callable[[], T], runs: int) -> list[T]:
+    """What `run` returns each of `runs` times, fewer when they take more than ENOUGH seconds together."""
+    until = time.monotonic() + ENOUGH
+    found = [run()]
+    while len(found) < runs and time.monotonic() < until:
+        found.append(run())
+    return found
 
 
 def middle(values: Iterable[float]) -> float:

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 
 import sqlalchemy as sa
 import trio
@@ -18,7 +19,7 @@ from backburner.storage.tables import deliveries, organizations, webhook_secrets
 from backburner.system import Pace
 from benchmarks.instance import CLOCK, IDS, SlowProvider, prepared, quiet, running
 from benchmarks.places import fresh
-from benchmarks.report import Options, Row, middle
+from benchmarks.report import Options, Row, middle, repeated
 
 DELIVERIES = 10_000
 LATENCY = 0.05
@@ -32,7 +33,7 @@ BODY = '{"type":"job.completed","timestamp":"2026-01-01T00:00:00Z","data":{"job_
 def measure(options: Options) -> list[Row]:
     rows = []
     for database in options.databases:
-        took = middle(_run(database) for _ in range(options.runs))
+        took = middle(repeated(partial(_run, database), options.runs))
         rows.append(
             Row(
                 what=f"{DELIVERIES:,} webhooks, {AT_ONCE} at once, {database}",

@@ -125,9 +125,9 @@ class World:
                 stop.set()
 
     @asynccontextmanager
-    async def doomed_instance(self) -> AsyncIterator[System]:
+    async def doomed_instance(self, life: Life | None = None) -> AsyncIterator[System]:
         """A running instance; killed on leaving, at whatever it is then doing."""
-        life = Life()
+        life = life or Life()
         async with trio.open_nursery() as nursery:
             system = self.system(life)
             await nursery.start(system.run, no_front, trio.Event())
@@ -189,11 +189,9 @@ class World:
         new = NewJob(
             id=self.ids.new("job"),
             job_type=JobType.BATCH,
-            organization_key=1,
-            user_key=1,
             created_at=self.clock.now(),
             provider="sandbox",
-            **job,
+            **{"organization_key": 1, "user_key": 1, **job},
         )
         made = await intake.finish(new, chunk_items=chunk_items, chunk_bytes=16 * 1024 * 1024)
         if system is not None:

@@ -194,6 +194,8 @@ class System:
         self.changes.changed(applied.jobs)
         if applied.callbacks_due:
             self._bells["deliver"].ring()
+        if applied.places_freed:
+            self._bells["submit"].ring()
 
     def _make_callbacks(self) -> Callbacks:
         return Callbacks(

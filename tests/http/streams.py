@@ -12,7 +12,6 @@ import trio
 from tests.http.api import Api
 from trio.testing import wait_all_tasks_blocked
 
-
 LONGEST = 600.0  # virtual seconds that a test waits for an event
 
 
@@ -33,7 +32,13 @@ class Stream:
     last_id: str = ""
     _text: str = ""
 
-    async def next(self) -> Seen | None:
+    async def next(self) -> Seen:
+        """The next event."""
+        found = await self.next_or_end()
+        assert found is not None
+        return found
+
+    async def next_or_end(self) -> Seen | None:
         """The next event; None when the stream has ended."""
         while True:
             while "\n\n" not in self._text:
@@ -59,15 +64,13 @@ class Stream:
     async def all(self) -> list[Seen]:
         """Everything to the end."""
         found = []
-        while event := await self.next():
+        while event := await self.next_or_end():
             found.append(event)
         return found
 
 
 @asynccontextmanager
-async def streaming(
-    api: Api, path: str, *, key: str = "read", last: str | None = None
-) -> AsyncIterator[Stream]:
+async def streaming(api: Api, path: str, *, key: str = "read", last: str | None = None) -> AsyncIterator[Stream]:
     """A stream whose greeting has arrived; cut off by the client on leaving."""
     headers = {"Authorization": f"Bearer {api.keys.get(key, key)}"} | ({"Last-Event-ID": last} if last else {})
     async with api.client.request(path, headers=headers) as connection:

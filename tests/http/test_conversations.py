@@ -199,7 +199,7 @@ async def test_whatever_was_sent_verbatim_can_be_shown(autojump_clock, api):
 
 
 async def shown(api: Api, config: dict[str, Any]) -> list[tuple[str, Any]]:
-    asked = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": [LOOKED]}, 
+    asked = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": [LOOKED]},
         {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t-2", "content": "42"}]}]  # fmt: skip
     requests = [request(0, system="Be kind", messages=asked)]
     made = await api.post("/v1/batches", json={"requests": requests, "request_config": config})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import pytest
 import trio
 from hypercorn.events import Event, RawData
@@ -12,7 +14,7 @@ from tests.http.edge import edge_app, logged
 from tests.http.raw import OK, get, parsed, post, read_all, read_answer, send, served
 
 from backburner.http.caps import ConnectionCaps
-from backburner.http.guard import GuardConfig, GuardedProtocol, require_version
+from backburner.http.guard import GuardConfig, GuardedConnection, GuardedProtocol, require_version
 
 pytestmark = pytest.mark.sockets
 
@@ -99,6 +101,20 @@ async def test_an_application_cannot_speak_into_the_answer_to_a_broken_request()
     await protocol.handle(RawData(b"garbage\r\n\r\n"))
     whole = b"".join(event.data for event in sent if isinstance(event, RawData))
     assert parsed(whole) == (400, "bad_request")
+
+
+async def test_behind_a_piece_that_was_not_delivered_comes_nothing():
+    class Closing:
+        delivered: ClassVar[list[bytes]] = []
+
+        async def send_all(self, data: bytes) -> None:
+            if data == b"head":
+                raise trio.BusyResourceError("another task closes the connection")
+            self.delivered.append(data)
+
+    connection = GuardedConnection(None, GuardConfig(), WorkerContext(None), ConnectionState({}), Closing())
+    assert [await connection._deliver(data) for data in (b"head", b"body")] == [False, False]
+    assert Closing.delivered == []
 
 
 async def test_an_illegal_chunk_size_is_answered():

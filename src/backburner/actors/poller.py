@@ -78,7 +78,7 @@ class Poller:
             self.mandate.check()
             if self.quiet.left(self.clock.monotonic()):
                 return None
-            if batch.job_stopping is None:
+            if batch.job_stopping is None or batch.cancel_sent_at is not None:
                 return await self.provider.retrieve(batch.provider_batch_id)
             return await self.provider.cancel(batch.provider_batch_id)
 

@@ -221,6 +221,7 @@ class Submitter:
         await self._write(
             submissions.divide, batch.key, second, first_bytes=first_bytes, now=self.clock.now(), ids=self.ids
         )
+        self.ended()
 
 
 def _wire_request(nonce: str, index: int, params: str) -> WireRequest:

@@ -94,7 +94,9 @@ class Writer:
     on_applied: Callable[[Applied], None]
     _held: Write | None = attrs.field(default=None, init=False)  # came too late for the group before
     _database_away: bool = attrs.field(default=False, init=False)
-    _committed_at: float = attrs.field(default=float("-inf"), init=False)  # or found nothing to do
+    _answered_at: float = attrs.field(
+        default=float("-inf"), init=False
+    )  # when the database last took or refused a group
 
     @property
     def queue(self) -> int:
@@ -104,7 +106,7 @@ class Writer:
     @property
     def is_behind(self) -> bool:
         """Whether it makes no headway: the database is away, or the queue is nearly full and nothing gets stored."""
-        stalled = self.clock.monotonic() - self._committed_at > STALLED
+        stalled = self.clock.monotonic() - self._answered_at > STALLED
         return self._database_away or (stalled and self.queue > 0.8 * CHANNEL_SIZE)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -147,6 +149,8 @@ class Writer:
             self.on_applied(applied)
             for write in group:
                 write.settle()
+        finally:
+            self._database_away, self._answered_at = False, self.clock.monotonic()
 
     async def _isolate(self, term: Term | None, group: Sequence[Write], refused: WriteRefused) -> None:
         if (parts := halves(group)) is not None:
@@ -163,13 +167,10 @@ class Writer:
         wait = RETRY_FIRST
         while True:
             try:
-                applied = await self._apply(term, group)
+                return await self._apply(term, group)
             except StorageUnavailable as error:
                 self._database_away = True
                 log.warning("write postponed", error=str(error), writes=len(group), retry_seconds=round(wait, 3))
-            else:
-                self._database_away, self._committed_at = False, self.clock.monotonic()
-                return applied
             await trio.sleep(wait * self.random.uniform(0.5, 1.0))
             wait = min(RETRY_CAP, wait * 2)
 

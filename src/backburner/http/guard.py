@@ -85,6 +85,7 @@ class GuardedConnection(TCPServer):
     """One TCP connection."""
 
     config: GuardConfig
+    _lost = False  # a piece was not delivered: what comes behind it would make no sense to the client
 
     async def run(self) -> None:
         """Serve until the connection closes. Raises nothing but Cancelled."""
@@ -151,6 +152,8 @@ class GuardedConnection(TCPServer):
 
     async def _deliver(self, data: bytes) -> bool:
         async with self.send_lock:
+            if self._lost:
+                return False
             try:
                 for start in range(0, len(data), _PIECE):
                     with trio.fail_after(self.config.send_timeout):
@@ -162,6 +165,7 @@ class GuardedConnection(TCPServer):
                 pass  # gone, or another task is closing it at this moment
             else:
                 return True
+            self._lost = True
         return False
 
     async def _initiate_server_close(self) -> None:

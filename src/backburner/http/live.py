@@ -51,7 +51,8 @@ class Live:
     stopping: trio.Event
     _of_job: dict[str, set[Listener]] = attrs.field(factory=dict, init=False)
     _of_organization: dict[str, set[Listener]] = attrs.field(factory=dict, init=False)
-    _changed: set[str] = attrs.field(factory=set, init=False)  # ids of jobs to read
+    _changed: set[str] = attrs.field(factory=set, init=False)  # ids of jobs to be read for everybody
+    _asked: set[str] = attrs.field(factory=set, init=False)  # and of those to be read for their own listeners
     _to_read: Ear = attrs.field(factory=Ear, init=False)
     _to_check: Ear = attrs.field(factory=Ear, init=False)
     _told: dict[str, int] = attrs.field(factory=dict, init=False)  # organizations were told of these versions lately
@@ -64,7 +65,7 @@ class Live:
         group, name = self._group(listener)
         group.setdefault(name, set()).add(listener)
         if listener.job_id is not None:
-            self._changed.add(listener.job_id)
+            self._asked.add(listener.job_id)
         else:
             self._since.setdefault(name, self.clock.now())
         self._to_read.wake()
@@ -127,31 +128,34 @@ class Live:
 
     async def _read(self) -> None:
         changed, self._changed = self._changed, set()
+        asked, self._asked = self._asked, set()
+        left = changed | asked
         try:
-            while changed:
-                some = sorted(changed)[:_READ]
-                self._spread(some, await self.database.read(live.jobs_named, some))
-                changed.difference_update(some)
-        finally:
-            self._changed |= changed  # what could not be read is read later
+            while left:
+                some = sorted(left)[:_READ]
+                self._spread(some, await self.database.read(live.jobs_named, some), changed)
+                left.difference_update(some)
+        finally:  # what could not be read is read later
+            self._changed |= changed & left
+            self._asked |= asked & left
         for listener in self._listeners():
             if listener.behind is not None and listener.is_empty:
                 await self._catch_up(listener)
 
-    def _spread(self, asked: Sequence[str], found: Sequence[Job]) -> None:
-        for deleted in {*asked} - {job.id for job in found}:
+    def _spread(self, ids: Sequence[str], found: Sequence[Job], changed: Collection[str]) -> None:
+        for deleted in {*ids} - {job.id for job in found}:
             for listener in self._of_job.get(deleted, ()):
                 listener.end()
         for job in found:
-            if listeners := self._concerned(job):
+            if listeners := self._concerned(job, has_changed=job.id in changed):
                 event = encoded(job)
                 for listener in listeners:
                     listener.offer(event)
 
-    def _concerned(self, job: Job) -> list[Listener]:
+    def _concerned(self, job: Job, *, has_changed: bool) -> list[Listener]:
         found = [*self._of_job.get(job.id, ())]
         colleagues = self._of_organization.get(job.organization_id)
-        if colleagues and self._told.get(job.id, 0) < job.version:
+        if colleagues and has_changed and self._told.get(job.id, 0) < job.version:
             self._told[job.id] = job.version
             found += colleagues
         return found
@@ -196,8 +200,9 @@ class Live:
 
     async def _look(self, since: datetime) -> None:
         """Find what has changed without being announced: the notifications of another instance may be lost."""
-        self._changed |= await self._unheard_jobs() | await self._untold_jobs(since)
-        if self._changed:
+        self._asked |= await self._unheard_jobs()
+        self._changed |= await self._untold_jobs(since)
+        if self._asked or self._changed:
             self._to_read.wake()
 
     async def _unheard_jobs(self) -> set[str]:

@@ -41,6 +41,7 @@ class Applied:
     jobs: tuple[str, ...] = ()  # public ids of the jobs whose state, counts or provider batches changed
     stored_results: int = 0
     callbacks_due: bool = False
+    places_freed: bool = False  # in the provider's queue
 
 
 def apply_leader_commands(
@@ -66,7 +67,9 @@ def apply_leader_commands(
     finished = _ingest(tx, _only(commands, BatchIngested), ids)
     changed = results.job_ids_of(tx, touched | finished.keys())
     announce_jobs(tx, changed)
-    return Applied(jobs=tuple(changed), stored_results=stored, callbacks_due=any(finished.values()))
+    return Applied(
+        jobs=tuple(changed), stored_results=stored, callbacks_due=any(finished.values()), places_freed=bool(ended)
+    )
 
 
 def apply_deliveries(tx: sa.Connection, commands: Sequence[DeliveryAttempted]) -> Applied:

@@ -38,7 +38,7 @@ class JobFilter:
 
 
 @attrs.frozen(kw_only=True)
-class _Part:
+class Part:
     """Which part of the list, in the direction in which it is read."""
 
     limit: int
@@ -73,7 +73,7 @@ def list_jobs(
     `after` and `before` are ids of jobs, which need not exist any more: ids sort by time of creation. `after` means
     further along in the chosen order.
     """
-    part = _Part(limit=limit, after=after, before=before, ascending=ascending)
+    part = Part(limit=limit, after=after, before=before, ascending=ascending)
     scope = _scope(tx, organization_key, chosen)
     found = [] if scope is None else [job_of(row) for row in tx.execute(listing(scope, chosen, part))]
     page = found[:limit]
@@ -94,6 +94,8 @@ class Scope:
 def _scope(tx: sa.Connection, organization_key: int | None, chosen: JobFilter) -> Scope | None:
     """None when nothing can match. Only an operator's filters are looked up: PostgreSQL knows how many jobs a known
     organization has, and of one that a subquery finds it guesses."""
+    if chosen.statuses is not None and not chosen.statuses:
+        return None
     user = organization = None
     if chosen.user_id is not None:
         user = tx.execute(sa.select(users.c.id).where(users.c.public_id == chosen.user_id)).scalar()
@@ -107,14 +109,14 @@ def _scope(tx: sa.Connection, organization_key: int | None, chosen: JobFilter) -
     return Scope(organization=organization_key or organization, user=user)
 
 
-def listing(scope: Scope, chosen: JobFilter, part: _Part) -> sa.Select[Any]:
+def listing(scope: Scope, chosen: JobFilter, part: Part) -> sa.Select[Any]:
     """The statement: the jobs of one page and one more."""
     picked = _picked(scope, chosen, part).subquery("picked")
     query = select_jobs().join(picked, picked.c.public_id == jobs.c.public_id)
     return query.order_by(picked.c.public_id if part.forward else picked.c.public_id.desc())
 
 
-def _picked(scope: Scope, chosen: JobFilter, part: _Part) -> sa.Select[Any]:
+def _picked(scope: Scope, chosen: JobFilter, part: Part) -> sa.Select[Any]:
     # Few jobs are active, whatever their metadata say.
     is_active = chosen.statuses is not None and set(chosen.statuses) <= ACTIVE
     if chosen.metadata and not is_active:
@@ -128,14 +130,14 @@ def _picked(scope: Scope, chosen: JobFilter, part: _Part) -> sa.Select[Any]:
     return _by_one(scope, chosen, part)
 
 
-def _by_one(scope: Scope, chosen: JobFilter, part: _Part, *driving: sa.ColumnElement[bool]) -> sa.Select[Any]:
+def _by_one(scope: Scope, chosen: JobFilter, part: Part, *driving: sa.ColumnElement[bool]) -> sa.Select[Any]:
     """In the order of the index on what drives the query; the rest is looked at row by row."""
     rest = (*_rest(scope, chosen), *_has_all(chosen.metadata), *_created(chosen, jobs.c.public_id))
     query = sa.select(jobs.c.public_id).where(*driving, *scope.owns(jobs.c.organization_id), *rest)
     return part.cut(query.where(*part.bounds(jobs.c.public_id)), jobs.c.public_id)
 
 
-def _by_metadata(scope: Scope, chosen: JobFilter, part: _Part) -> sa.Select[Any]:
+def _by_metadata(scope: Scope, chosen: JobFilter, part: Part) -> sa.Select[Any]:
     (name, value), *others = chosen.metadata.items()
     found = job_metadata.alias("found")
     rest = (*_rest(scope, chosen), *_has_all(dict(others)), *_created(chosen, found.c.job_public_id))
@@ -169,7 +171,7 @@ def _rest(scope: Scope, chosen: JobFilter) -> list[sa.ColumnElement[bool]]:
     return found
 
 
-def _by_state(scope: Scope, chosen: JobFilter, part: _Part) -> sa.Select[Any]:
+def _by_state(scope: Scope, chosen: JobFilter, part: Part) -> sa.Select[Any]:
     """One short range of the index for each type and status, merged."""
     types = [*JobType] if chosen.job_type is None else [chosen.job_type]
     statuses = [*JobStatus] if chosen.statuses is None else sorted(set(chosen.statuses))

@@ -39,9 +39,7 @@ def _versions(tx: sa.Connection, *conditions: sa.ColumnElement[bool]) -> dict[st
     return {row.public_id: row.version for row in tx.execute(found)}
 
 
-def changed_after(
-    tx: sa.Connection, organization_key: int, at: datetime, public_id: str, *, limit: int
-) -> list[Job]:
+def changed_after(tx: sa.Connection, organization_key: int, at: datetime, public_id: str, *, limit: int) -> list[Job]:
     """Up to `limit` jobs of an organization by time of last change, behind `at` and, at that time, `public_id`."""
     behind = sa.tuple_(jobs.c.updated_at, jobs.c.public_id) > sa.tuple_(
         sa.literal(at, jobs.c.updated_at.type), sa.literal(public_id, sa.Text)

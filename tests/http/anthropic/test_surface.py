@@ -6,6 +6,7 @@ from functools import partial
 
 import msgspec
 import pytest
+import sqlalchemy as sa
 import trio
 from tests.http.anthropic.client import HEADERS, ask
 from tests.http.api import LIMITS, open_api, request, requests
@@ -14,7 +15,7 @@ from backburner.http.anthropic.ids import batch_id_of, job_id_of
 from backburner.http.anthropic.problems import problem_response
 from backburner.http.problem import Problem
 from backburner.states import ItemStatus
-from backburner.storage import batches
+from backburner.storage import batches, tables
 
 UNKNOWN = f"/{batch_id_of('job-00000000-0000-7000-8000-000000000000')}"
 
@@ -79,6 +80,8 @@ async def test_the_url_of_results_leads_back_here(autojump_clock, public_url, he
 
 async def test_results_are_lines_without_a_carriage_return(autojump_clock, api):
     job = await api.ended([ItemStatus.SUCCEEDED, ItemStatus.CANCELED])
+    spaced = tables.results.update().values(line=sa.func.replace(tables.results.c.line, "{", "{\r"))
+    await api.database.write(lambda tx: tx.execute(spaced))
     answer = await ask(
         api, "GET", f"/{batch_id_of(job['id'])}/results", headers=HEADERS | {"Accept": "application/binary"}
     )

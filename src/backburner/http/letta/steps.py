@@ -69,4 +69,4 @@ async def list_messages(call: Call, step_id: str) -> Response:
 async def give_feedback(call: Call, step_id: str) -> Response:
     """Refused: nothing is kept here that a person says about a step."""
     await find_step(call, step_id)
-    raise Refused(501, "feedback_not_kept", "Feedback on steps is not kept here.")
+    raise Refused(422, "feedback_not_kept", "Feedback on steps is not kept here.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from backburner.http.openapi.job_schemas import Listed, ProviderBatch, Time
 
@@ -26,9 +27,9 @@ class Key(msgspec.Struct):
 
 
 class KeyWithSecret(Key):
-    """A new API key; the secret is shown this once."""
+    """A new API key; the secret is shown this once, not in the replay of an `Idempotency-Key`."""
 
-    secret: str
+    secret: str | UnsetType = UNSET
 
 
 class KeyList(Listed[Key]):
@@ -84,9 +85,9 @@ class AuditList(Listed[AuditEntry]):
 
 
 class WebhookSecret(msgspec.Struct):
-    """What signs the organization's webhooks."""
+    """What signs the organization's webhooks; the replay of an `Idempotency-Key` is without it."""
 
-    secret: str
+    secret: str | UnsetType = UNSET
 
 
 class Leader(msgspec.Struct):
