@@ -68,7 +68,7 @@ async def test_checks_come_in_order(api):
     assert (await api.get("/v1/nothing", key=None)).code == (404, "not_found")
     wrong = await api.call("PUT", "/v1/jobs", key=None)
     assert wrong.code == (405, "method_not_allowed")
-    assert set(wrong.headers["Allow"].split(", ")) == {"GET", "HEAD", "OPTIONS"}
+    assert set(wrong.headers["Allow"].split(", ")) == {"GET", "HEAD", "OPTIONS", "POST"}
     assert (await api.get("/v1/jobs?no=1", key=None)).status == 401
     assert (await api.post("/v1/batches?no=1", key="read", data=b"{", kind="text/plain")).status == 403
     assert (await api.get("/v1/jobs?no=1", key="read")).status == 422

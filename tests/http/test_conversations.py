@@ -171,6 +171,7 @@ async def walked(api: Api, path: str, limit: int, order: str, direction: str) ->
         page = (await api.get(f"{path}?limit={limit}&order={order}" + (f"&{direction}={edge}" if edge else ""))).json
         ids = [one["id"] for one in page["data"]]
         seen = seen + ids if direction == "after" else ids + seen
+        assert len(seen) == len(set(seen))
         if not page["has_more"]:
             return seen
         assert len(ids) == limit

@@ -352,7 +352,7 @@ async def test_a_change_is_told_on_another_instance(postgres_database):
 
 
 def actor(feed: NotificationFeed, changes: Changes) -> Actor:
-    return Actor(feed=feed, changes=changes, work=lambda: None, step_down=lambda: None)
+    return Actor(feed=feed, changes=changes, work=lambda: None, step_down=lambda _epoch: None)
 
 
 @pytest.mark.sockets

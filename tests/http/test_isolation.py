@@ -151,6 +151,19 @@ async def stored(api: Api) -> dict[str, list[Any]]:
     return await api.database.read(read)
 
 
+async def test_the_ids_of_the_walk_are_right(autojump_clock, scene):
+    """Else a 404 would say nothing."""
+    failed, walked = [], 0
+    for route in routes_of(scene.api.client.app):
+        if route.method == "GET" and route.variables:
+            walked += 1
+            answer = await scene.call(route, "read", scene.victim)
+            if answer.status != 200:
+                failed.append((route, answer.status, answer.body))
+    assert failed == []
+    assert walked > 10
+
+
 async def test_no_route_lets_a_bad_key_in(autojump_clock, scene):
     before, failed = await stored(scene.api), []
     for route in routes_of(scene.api.client.app):

@@ -104,17 +104,21 @@ async def test_addresses_share_a_bucket_as_they_share_an_owner(autojump_clock, o
 
 
 async def made(api: Api, route: str, key: str = "admin") -> Answer:
-    body: Any = {} if route.endswith("jobs") else {"requests": requests(2)}
+    letta = {"agent_id": "agent-00000000-0000-7000-8000-000000000000", "messages": [{"role": "user", "content": "Hi"}]}
+    items = [letta] * 2 if route.startswith("/letta") else requests(2)
+    body: Any = {} if route.endswith("jobs") else {"requests": items}
     return await api.post(route, json=body, key=key, headers=VERSION)
 
 
 def code_of(answer: Answer) -> tuple[int, str]:
     """The code of an error; of another API's, its type."""
     error = answer.json["error"]
-    return answer.status, error.get("code", error["type"])
+    return answer.status, error.get("code", error.get("type"))
 
 
-@pytest.mark.parametrize("route", ["/v1/batches", "/v1/jobs", "/anthropic/v1/messages/batches"])
+@pytest.mark.parametrize(
+    "route", ["/v1/batches", "/v1/jobs", "/anthropic/v1/messages/batches", "/letta/v1/messages/batches"]
+)
 async def test_open_jobs_are_limited_per_organization(autojump_clock, route):
     async with open_api(quotas=Quotas(open_jobs=1)) as api:
         first = await made(api, route)

@@ -109,6 +109,15 @@ async def test_what_needs_a_key_says_so(autojump_clock, api):
         assert bool(operation["security"]) == ("x-scope" in operation)
 
 
+async def test_without_a_key_every_other_route_is_closed(autojump_clock, api):
+    document = await document_of(api)
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            if operation["security"]:
+                answer = await api.call(method.upper(), re.sub(r"{\w+}", "x", path), key=None)
+                assert answer.code == (401, "unauthenticated"), operation["operationId"]
+
+
 def test_every_error_status_has_a_type_and_an_example():
     assert all(about and code and message for about, code, message in MEANINGS.values())
 

@@ -55,4 +55,4 @@ def open_client(world: World, url: str | None, key: str | None) -> Client:
         raise CommandError(f"{found!r} is not the URL of a server; it starts with http:// or https://.", Exit.USAGE)
     if key and not (key.isascii() and key.isprintable()):
         raise CommandError("The API key has characters that no key has.", Exit.USAGE)
-    return Client(found, key, transport=world.transport, sleep=world.sleep)
+    return Client(found, key, transport=world.transport, sleep=world.sleep, monotonic=world.monotonic)

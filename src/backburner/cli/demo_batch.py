@@ -11,12 +11,12 @@ import attrs
 import msgspec
 
 from backburner.cli.exits import CommandError
-from backburner.cli.following import Follow
+from backburner.cli.following import until_end
 from backburner.cli.output import say, show
 from backburner.cli.progress import display
 from backburner.cli.world import World
-from backburner.client import Client
-from backburner.client.shapes import Job
+from backburner.client import Client, Job
+from backburner.client.results import Usage
 
 MODEL = "claude-haiku-4-5"
 _SUBJECTS = (
@@ -43,11 +43,6 @@ def requests(count: int) -> Iterator[dict[str, Any]]:
         yield {"custom_id": f"demo-{index:06}", "params": params}
 
 
-def body(count: int) -> bytes:
-    """The requests as NDJSON."""
-    return b"".join(msgspec.json.encode(request) + b"\n" for request in requests(count))
-
-
 @attrs.frozen(kw_only=True)
 class Ended:
     """The demo's job, its first result, and how long it took in seconds."""
@@ -62,22 +57,16 @@ class Ended:
 def run(world: World, client: Client, items: int, callback_url: str) -> Ended:
     """Submit a batch, follow it to its end, and read its results. For a thread."""
     began = world.monotonic()
-    content = body(items)
     say(f"Submitting {items:,} requests …")
-    job = client.submit(
-        lambda: content,
-        content_type="application/x-ndjson",
-        size=len(content),
-        params={"callback_url": callback_url},
-    )
-    job = Follow(world=world, client=client, timeout=None).until_end(job, display(world.monotonic))
+    job = client.submit(requests(items), callback_url=callback_url)
+    job = until_end(client, job, display(world.monotonic))
     taken = world.monotonic() - began
     results = io.BytesIO()
-    with client.results(job["id"]) as found:
+    with client.results(job.id) as found:
         found.save(results)
     return Ended(
         job=job,
-        provider_batches=(job["provider_batches"] or {}).get("total", 0),
+        provider_batches=(job.provider_batches or {}).get("total", 0),
         sample=msgspec.json.decode(results.getvalue().partition(b"\n")[0]),
         lines=results.getvalue().count(b"\n"),
         seconds=taken,
@@ -87,20 +76,19 @@ def run(world: World, client: Client, items: int, callback_url: str) -> Ended:
 def check(ended: Ended, items: int, webhook: dict[str, Any] | None) -> None:
     """Raises CommandError unless everything came back and the webhook told of it."""
     job = ended.job
-    if job["status"] != "completed" or ended.lines != items:
-        raise CommandError(f"The batch ended {job['status']} ({job['stop_reason']}) with {ended.lines:,} results.")
-    if webhook is None or webhook.get("job_id") != job["id"]:
+    if job.status != "completed" or ended.lines != items:
+        raise CommandError(f"The batch ended {job.status} ({job.stop_reason}) with {ended.lines:,} results.")
+    if webhook is None or webhook.get("job_id") != job.id:
         raise CommandError("No webhook with a right signature arrived for the batch.")
 
 
 def summarize(ended: Ended, webhook: dict[str, Any]) -> None:
     """A few lines for a person."""
-    counts, usage = ended.job["request_counts"], ended.job["usage"] or {}
-    succeeded = counts["succeeded"] if counts else 0
+    usage = ended.job.usage or Usage()
     show("")
-    show(f"Results:  {succeeded:,} of {ended.lines:,} succeeded")
+    show(f"Results:  {ended.job.counts.succeeded:,} of {ended.lines:,} succeeded")
     show(f"Time:     {ended.seconds:.1f} s, in {ended.provider_batches} provider batches")
-    show(f"Tokens:   {usage.get('input_tokens', 0):,} in, {usage.get('output_tokens', 0):,} out")
+    show(f"Tokens:   {usage.input_tokens:,} in, {usage.output_tokens:,} out")
     show(f"Webhook:  {webhook['type']}, signature verified")
     show(f"Sample:   {ended.sample['custom_id']}: {_text(ended.sample)}")
     show("")

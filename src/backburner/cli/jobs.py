@@ -14,7 +14,7 @@ from backburner.cli.following import how_to_resume
 from backburner.cli.output import json_option, say, show, show_fields, show_json, show_rows
 from backburner.cli.results import OUTCOMES
 from backburner.cli.world import World
-from backburner.client import Client
+from backburner.client import Client, Job
 from backburner.states import JobStatus
 
 _COLUMNS = ("id", "job_type", "status", "stop_reason", "done", "total", "failed", "created_at")
@@ -69,7 +69,7 @@ def list_jobs(
     found = islice(client.jobs(limit=min(limit, 1000), **filters), limit)
     if as_json:
         for job in found:
-            show_json(job)
+            show_json(job.raw)
     else:
         show_rows((_row(job) for job in found), _COLUMNS)
     return Exit.OK
@@ -81,11 +81,11 @@ def list_jobs(
 @with_client
 def get_job(_world: World, client: Client, job_id: str, as_json: bool) -> int:
     """Show one job."""
-    job: dict[str, Any] = {**client.job(job_id)}
+    job = client.job(job_id)
     if as_json:
-        show_json(job)
+        show_json(job.raw)
     else:
-        show_fields(job, _FIELDS)
+        show_fields(job.raw, _FIELDS)
     return Exit.OK
 
 
@@ -98,7 +98,7 @@ def delete_job(_world: World, client: Client, job_ids: Sequence[str], as_json: b
     for job_id in job_ids:
         deleted = client.delete(job_id)
         if as_json:
-            show_json(deleted)
+            show_json(deleted.raw)
         else:
             say(f"Deleted {job_id}.")
     return Exit.OK
@@ -112,8 +112,8 @@ def cancel(_world: World, client: Client, job_id: str, as_json: bool) -> int:
     """Cancel a job. Items that are finished are kept; the job ends when the provider has confirmed."""
     job = client.cancel(job_id)
     if as_json:
-        show_json(job)
-    elif job["status"] == "cancelled":
+        show_json(job.raw)
+    elif job.status == "cancelled":
         say(f"{job_id} is cancelled.")
     else:
         say(f"{job_id} will be cancelled when the provider confirms. {how_to_resume(job_id)}")
@@ -134,16 +134,15 @@ def retry(
         raise click.UsageError("Choose items by --status or by --custom-id, not by both.")
     job = client.retry(job_id, statuses=status or OUTCOMES[1:], custom_ids=custom_id)
     if as_json:
-        show_json(job)
+        show_json(job.raw)
     else:
-        show(job["id"])
-        say(how_to_resume(job["id"]))
+        show(job.id)
+        say(how_to_resume(job.id))
     return Exit.OK
 
 
-def _row(job: dict[str, Any]) -> dict[str, Any]:
-    counts = job.get("request_counts") or {}
-    total, processing = counts.get("total"), counts.get("processing")
-    if total is None:
-        return job
-    return {**job, "total": total, "done": total - processing, "failed": total - processing - counts["succeeded"]}
+def _row(job: Job) -> dict[str, Any]:
+    counts = job.request_counts
+    if counts is None:
+        return job.raw
+    return {**job.raw, "total": counts.total, "done": counts.finished, "failed": counts.failed}

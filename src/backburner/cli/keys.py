@@ -34,10 +34,10 @@ def create(_world: World, client: Client, /, user_id: str | None, as_json: bool,
     given = {name: value for name, value in fields.items() if value is not None}
     made = client.create_key(user_id=user_id or _only_user(client), **given)
     if as_json:
-        show_json(made)
+        show_json(made.raw)
         return Exit.OK
-    say(f"Key {made['id']} ({', '.join(made['scopes'])}). This is shown once:")
-    show(made["secret"])
+    say(f"Key {made.id} ({', '.join(made.scopes)}). This is shown once:")
+    show(made.secret or "")
     return Exit.OK
 
 
@@ -47,10 +47,10 @@ def create(_world: World, client: Client, /, user_id: str | None, as_json: bool,
 def list_keys(_world: World, client: Client, as_json: bool) -> int:
     """List keys, without their secrets. With --json one object a line."""
     if as_json:
-        for key in client.api_keys():
-            show_json(key)
+        for key in client.keys():
+            show_json(key.raw)
     else:
-        show_rows(client.api_keys(), _COLUMNS)
+        show_rows((key.raw for key in client.keys()), _COLUMNS)
     return Exit.OK
 
 
@@ -63,7 +63,7 @@ def revoke(_world: World, client: Client, key_ids: Sequence[str], as_json: bool)
     for key_id in key_ids:
         revoked = client.revoke_key(key_id)
         if as_json:
-            show_json(revoked)
+            show_json(revoked.raw)
         else:
             say(f"Revoked {key_id}.")
     return Exit.OK
@@ -72,6 +72,6 @@ def revoke(_world: World, client: Client, key_ids: Sequence[str], as_json: bool)
 def _only_user(client: Client) -> str:
     users = list(client.users())
     if len(users) == 1:
-        return str(users[0]["id"])
-    known = ", ".join(f"{user['id']} ({user['name']})" for user in users)
+        return users[0].id
+    known = ", ".join(f"{user.id} ({user.name})" for user in users)
     raise CommandError(f"Whose key is it? Give --user with one of: {known or 'nobody'}.", Exit.USAGE)

@@ -18,7 +18,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from backburner.client.shapes import Job
+from backburner.client.results import Counts, Job
 
 _LINE_EVERY = 5.0  # seconds
 
@@ -59,13 +59,12 @@ class Bar:
         self._task: TaskID = self._progress.add_task("", total=None, status="", outcomes="")
 
     def show(self, job: Job) -> None:
-        counts = job["request_counts"]
         self._progress.update(
             self._task,
-            total=counts["total"] if counts else None,
-            completed=finished(job),
-            status=job["status"],
-            outcomes=outcomes(job),
+            total=job.request_counts and job.request_counts.total,
+            completed=job.counts.finished,
+            status=job.status,
+            outcomes=outcomes(job.counts),
             refresh=True,
         )
 
@@ -90,11 +89,11 @@ class Lines:
     _shown_at: float = 0.0
 
     def show(self, job: Job) -> None:
-        now, done = self._monotonic(), finished(job)
+        now, done = self._monotonic(), job.counts.finished
         late = done != self._finished and now - self._shown_at >= _LINE_EVERY
-        if job["status"] == self._status and not late:
+        if job.status == self._status and not late:
             return
-        self._status, self._finished, self._shown_at = job["status"], done, now
+        self._status, self._finished, self._shown_at = job.status, done, now
         self._console.print(line(job), markup=False, highlight=False, soft_wrap=True)
 
     def __enter__(self) -> Self:
@@ -108,32 +107,18 @@ class Lines:
 
 def line(job: Job) -> str:
     """The job in one line."""
-    counts = job["request_counts"]
+    counts = job.request_counts
     if counts is None:
-        return f"{job['id']} {job['status']}"
-    return f"{job['id']} {job['status']} {finished(job):,}/{counts['total']:,} {outcomes(job)}".rstrip()
+        return f"{job.id} {job.status}"
+    return f"{job.id} {job.status} {counts.finished:,}/{counts.total:,} {outcomes(counts)}".rstrip()
 
 
-def finished(job: Job) -> int:
-    counts = job["request_counts"]
-    return counts["total"] - counts["processing"] if counts else 0
-
-
-def errors(job: Job) -> int:
-    """Items that ended, but not well."""
-    counts = job["request_counts"]
-    return counts["errored"] + counts["canceled"] + counts["expired"] if counts else 0
-
-
-def outcomes(job: Job) -> str:
+def outcomes(counts: Counts) -> str:
     """The outcomes that there are, with their numbers."""
-    counts = job["request_counts"]
-    if counts is None:
-        return ""
     pairs = (
-        ("succeeded", counts["succeeded"]),
-        ("errored", counts["errored"]),
-        ("canceled", counts["canceled"]),
-        ("expired", counts["expired"]),
+        ("succeeded", counts.succeeded),
+        ("errored", counts.errored),
+        ("canceled", counts.canceled),
+        ("expired", counts.expired),
     )
     return " ".join(f"{number:,} {name}" for name, number in pairs if number)

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from backburner.cli.batch_file import Form, Submission, opened, submission
+from backburner.cli.batch_file import opened
 from backburner.cli.connect import with_client
 from backburner.cli.exits import Exit
 from backburner.cli.following import how_to_resume
@@ -16,8 +16,8 @@ from backburner.cli.output import json_option, say, show, show_json
 from backburner.cli.results import download
 from backburner.cli.watch import follow, report, timeout_option
 from backburner.cli.world import World
-from backburner.client import Client
-from backburner.client.shapes import Job
+from backburner.client import Client, Job
+from backburner.client.uploads import Form
 
 
 def _metadata(_context: click.Context, _parameter: click.Parameter, pairs: Sequence[str]) -> dict[str, Any]:
@@ -68,25 +68,21 @@ def submit(
     """
     given = {name: value for name, value in options.items() if value not in (None, {})}
     with opened(file, sys.stdin.buffer) as source:
-        answer = _send(client, submission(source, file, given, dry_run=dry_run, form=form))
-    if dry_run:
-        return _checked(answer, as_json=as_json)
+        if dry_run:
+            return _checked(client.check(source, form=form, **given), as_json=as_json)
+        job = client.submit(source, form=form, **given)
     if not wait and not output:
-        return _sent(answer, as_json=as_json)
-    say(f"Submitted {answer['id']}.")
-    ended = follow(world, client, answer, timeout)
+        return _sent(job, as_json=as_json)
+    say(f"Submitted {job.id}.")
+    ended = follow(world, client, job, timeout)
     if ended is None:
         return Exit.INTERRUPTED
     if output:
-        download(client, ended["id"], output, ())
+        download(client, ended.id, output, ())
     return report(ended, as_json=as_json)
 
 
-def _send(client: Client, ready: Submission) -> Job:
-    return client.submit(ready.body, content_type=ready.content_type, size=ready.size, params=ready.params)
-
-
-def _checked(answer: Job, *, as_json: bool) -> int:
+def _checked(answer: dict[str, Any], *, as_json: bool) -> int:
     if as_json:
         show_json(answer)
     else:
@@ -96,8 +92,8 @@ def _checked(answer: Job, *, as_json: bool) -> int:
 
 def _sent(job: Job, *, as_json: bool) -> int:
     if as_json:
-        show_json(job)
+        show_json(job.raw)
     else:
-        show(job["id"])
-        say(how_to_resume(job["id"]))
+        show(job.id)
+        say(how_to_resume(job.id))
     return Exit.OK

@@ -6,12 +6,11 @@ import click
 
 from backburner.cli.connect import with_client
 from backburner.cli.exits import Exit, job_exit
-from backburner.cli.following import Follow, how_to_resume
+from backburner.cli.following import how_to_resume, until_end
 from backburner.cli.output import json_option, say, show, show_json
-from backburner.cli.progress import display, errors, line
+from backburner.cli.progress import display, line
 from backburner.cli.world import World
-from backburner.client import Client
-from backburner.client.shapes import Job
+from backburner.client import Client, Job
 
 timeout_option = click.option(
     "--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="Give up waiting after this time (exit code 6)."
@@ -32,18 +31,18 @@ def watch(world: World, client: Client, job_id: str, timeout: float | None, as_j
 def follow(world: World, client: Client, job: Job, timeout: float | None) -> Job | None:
     """The ended job; None when Ctrl-C detached from it."""
     try:
-        return Follow(world=world, client=client, timeout=timeout).until_end(job, display(world.monotonic))
+        return until_end(client, job, display(world.monotonic), timeout)
     except KeyboardInterrupt:
-        say(f"\nDetached. The job runs on. {how_to_resume(job['id'])}")
+        say(f"\nDetached. The job runs on. {how_to_resume(job.id)}")
         return None
 
 
 def report(job: Job, *, as_json: bool) -> int:
     """Show the ended job; the exit code that tells how it ended."""
     if as_json:
-        show_json(job)
+        show_json(job.raw)
     else:
         show(line(job))
-    if job["status"] != "completed" and job["stop_reason"]:
-        say(f"Stop reason: {job['stop_reason']}")
-    return job_exit(job["status"], errors(job))
+    if job.status != "completed" and job.stop_reason:
+        say(f"Stop reason: {job.stop_reason}")
+    return job_exit(job.status, job.counts.failed)

@@ -2,30 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import IO, Any, Self, cast
+from typing import IO, Any, Self, TypeVar
 
 import attrs
 import httpx2
 
-from backburner.client.connection import Body, Connection
-from backburner.client.shapes import Job, Page
+from backburner.client import asks
+from backburner.client.asks import Ask, Page
+from backburner.client.connection import Connection
+from backburner.client.errors import ServerUnreachable
+from backburner.client.options import Options
+from backburner.client.results import Delivery, Event, Item, Job, Key, Result, User
+from backburner.client.retrying import Retries
+from backburner.client.sse import Reader
+from backburner.client.uploads import Form, Source, upload
+from backburner.client.waiting import PAUSE, TRY_EVERY, Following, ResultLines, Waiting
 
-#: The server holds an answer for at most this many seconds.
-LONGEST_WAIT = 60.0
+T = TypeVar("T")
+
+NOT_SUCCEEDED = ("errored", "expired", "canceled")
 
 
 @attrs.frozen
 class Results:
-    """A download under way."""
+    """A download under way: iterate over it, or save it. Memory does not grow."""
 
     incomplete: bool  #: the job was still running when it began
     _response: httpx2.Response
 
+    def __iter__(self) -> Iterator[Result]:
+        """One result after the other, in the order of the input. Raises ServerUnreachable when it breaks off."""
+        lines = ResultLines()
+        for data in self._response.iter_bytes():
+            lines.feed(data)
+            yield from lines.drained()
+
     def save(self, target: IO[bytes]) -> int:
-        """Write every line to `target`; the number of bytes. Memory does not grow. Raises ServerUnreachable."""
+        """Write every line to `target`; the number of bytes. Raises ServerUnreachable."""
         size = 0
         for chunk in self._response.iter_bytes():
             target.write(chunk)
@@ -34,13 +51,28 @@ class Results:
 
 
 class Client:
-    """One server and one key. Every method may raise ApiError and ServerUnreachable.
+    """One server and one key, for one thread. Every method may raise ApiError and ServerUnreachable.
 
-    Calls that can be repeated without harm are, after connection errors, 429 and 503.
+    Calls that can be repeated without harm are, after connection errors, 429 and 503; `timeout` is how long the server
+    may be silent, in seconds. AsyncClient has the same methods.
     """
 
-    def __init__(self, url: str, key: str | None = None, **options: Any) -> None:
-        self._connection = Connection(url, key, **options)
+    def __init__(
+        self,
+        url: str = "http://127.0.0.1:8283",
+        key: str | None = None,
+        *,
+        timeout: float = 30.0,
+        retries: Retries | None = None,
+        transport: httpx2.BaseTransport | None = None,
+        sleep: Callable[[float], None] = time.sleep,  # noqa: TID251 - this client is synchronous
+        monotonic: Callable[[], float] = time.monotonic,
+        **options: Any,
+    ) -> None:
+        self._options = Options(url=url, key=key, timeout=timeout, retries=retries or Retries(), **options)
+        http = httpx2.Client(transport=transport, **self._options.of_http())
+        self._connection = Connection(self._options, http, sleep)
+        self._monotonic = monotonic
 
     def __enter__(self) -> Self:
         return self
@@ -51,107 +83,172 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        self._connection.close()
+        self._connection.http.close()
 
     @property
     def url(self) -> str:
-        return self._connection.url
+        return self._options.url
+
+    def _call(self, ask: Ask[T]) -> T:
+        return self._connection.call(ask)
+
+    def _all(self, ask: Ask[Page[T]] | None) -> Iterator[T]:
+        while ask is not None:
+            page = self._call(ask)
+            yield from page.rows
+            ask = page.following
 
     # --- batches ---------------------------------------------------------------------------------------------
 
     def submit(
-        self, body: Body, *, content_type: str, size: int | None = None, params: Mapping[str, Any] | None = None
+        self, source: Source, *, form: Form | None = None, idempotency_key: str | None = None, **options: Any
     ) -> Job:
-        """Make a batch job. `body` is called for each try and gives the whole request, of `size` bytes."""
-        headers = {"content-type": content_type} | ({"content-length": str(size)} if size is not None else {})
-        # Checking a million requests takes the server a while after the last byte.
-        answer = self._connection.call("POST", "/v1/batches", params=params, body=body, headers=headers, patience=300.0)
-        return cast("Job", answer)
+        """Make a batch job of requests (any iterable, streamed), of a path or of an open binary file.
 
-    def batch(self, job_id: str) -> dict[str, Any]:
-        """The job with its provider batches."""
-        return self._get(f"/v1/batches/{job_id}")
+        `options` are those of `POST /v1/batches`: callback_url, metadata, priority, provider, deadline_seconds, …
+        An iterator is read once, and kept for repetitions.
+        """
+        with upload(source, options, form=form) as made:
+            return self._call(asks.submit(made, idempotency_key))
 
-    def items(self, job_id: str, **filters: Any) -> Iterator[dict[str, Any]]:
+    def check(self, source: Source, *, form: Form | None = None, **options: Any) -> dict[str, Any]:
+        """Have the requests checked and nothing stored. Raises ApiError, whose `details` name what is wrong."""
+        with upload(source, {**options, "dry_run": True}, form=form) as made:
+            return self._call(asks.check(made))
+
+    def batch(self, job_id: str) -> Job:
+        """The job, with its provider batches in `provider_batches["data"]`."""
+        return self._call(asks.batch(job_id))
+
+    def items(self, job_id: str, **filters: Any) -> Iterator[Item]:
         """In input order."""
-        return self._all(f"/v1/batches/{job_id}/items", filters)
+        return self._all(asks.items(job_id, filters))
 
     @contextmanager
     def results(self, job_id: str, *, status: Sequence[str] = ()) -> Iterator[Results]:
-        """The results as NDJSON, in input order; of the given statuses only, if any."""
-        params = {"status": list(status)} if status else None
-        with self._connection.stream("GET", f"/v1/batches/{job_id}/results", params=params, patience=60.0) as response:
+        """The results in input order; of the given statuses only, if any."""
+        with self._connection.stream(asks.results(job_id, status)) as response:
             yield Results(response.headers.get("x-incomplete") == "true", response)
 
-    def retry(self, job_id: str, *, statuses: Sequence[str] = (), custom_ids: Sequence[str] = ()) -> Job:
+    def retry(
+        self,
+        job_id: str,
+        *,
+        statuses: Sequence[str] = NOT_SUCCEEDED,
+        custom_ids: Sequence[str] = (),
+        idempotency_key: str | None = None,
+    ) -> Job:
         """A new job of the items chosen."""
-        chosen = {"custom_ids": list(custom_ids)} if custom_ids else {"statuses": list(statuses)}
-        return cast("Job", self._connection.call("POST", f"/v1/batches/{job_id}/retry", json=chosen))
+        return self._call(asks.retry(job_id, statuses, custom_ids, idempotency_key))
 
     # --- jobs ------------------------------------------------------------------------------------------------
 
     def job(self, job_id: str, *, wait: float = 0.0) -> Job:
         """The job; with `wait` as soon as it changes or has ended, but after that many seconds (60 at most) anyway."""
-        params = {"wait": f"{min(wait, LONGEST_WAIT):g}"} if wait > 0 else None
-        return cast("Job", self._connection.call("GET", f"/v1/jobs/{job_id}", params=params, patience=wait))
+        return self._call(asks.job(job_id, wait))
 
-    def jobs(self, **filters: Any) -> Iterator[dict[str, Any]]:
-        """Newest first. Filters are the query parameters of `GET /v1/jobs`."""
-        return self._all("/v1/jobs", filters)
+    def wait(
+        self,
+        job: Job | str,
+        *,
+        timeout: float | None = None,
+        on_progress: Callable[[Job], object] = lambda _job: None,
+        on_trouble: Callable[[ServerUnreachable], object] = lambda _error: None,
+    ) -> Job:
+        """The ended job. Raises WaitTimeout, and ServerUnreachable when the server stays away for two minutes.
+
+        `on_progress` is called with the job now and at each change, `on_trouble` when the server cannot be reached.
+        """
+        current = job if isinstance(job, Job) else self.job(job)
+        waiting = Waiting(job_id=current.id, timeout=timeout, monotonic=self._monotonic)
+        on_progress(current)
+        while not current.is_terminal:
+            self._connection.sleep(PAUSE)
+            current = self._next(waiting, on_trouble)
+            on_progress(current)
+        return current
+
+    def _next(self, waiting: Waiting, on_trouble: Callable[[ServerUnreachable], object]) -> Job:
+        while True:
+            try:
+                found = self._call(waiting.ask())
+            except ServerUnreachable as error:
+                waiting.lost(error)
+                on_trouble(error)
+                self._connection.sleep(TRY_EVERY)
+            else:
+                waiting.answered()
+                return found
+
+    def events(self, job_id: str | None = None, *, last_event_id: str = "") -> Iterator[Event]:
+        """Changes of a job until it has ended, or of all jobs without end, live. Reconnects by itself.
+
+        With `last_event_id` from behind that event on; an event may come twice then.
+        """
+        following = Following(job_id=job_id, monotonic=self._monotonic, reader=Reader(last_event_id))
+        while not following.is_over:
+            try:
+                with self._connection.stream(following.ask()) as response:
+                    following.answered(response.status_code)
+                    for data in response.iter_bytes():
+                        yield from following.take(data)
+            except ServerUnreachable as error:
+                following.lost(error)
+            if not following.is_over:
+                self._connection.sleep(TRY_EVERY)
+
+    def jobs(self, **filters: Any) -> Iterator[Job]:
+        """Newest first, page by page. Filters are the query parameters of `GET /v1/jobs`."""
+        return self._all(asks.jobs(filters))
+
+    def create_job(self, *, idempotency_key: str | None = None, **fields: Any) -> Job:
+        """A job that is no batch; `fields` are those of `POST /v1/jobs`."""
+        return self._call(asks.create_job(fields, idempotency_key))
+
+    def update_job(self, job_id: str, **fields: Any) -> Job:
+        """Move a job that is driven from outside: status, stop_reason, metadata, result, error."""
+        return self._call(asks.update_job(job_id, fields))
 
     def cancel(self, job_id: str) -> Job:
-        return cast("Job", self._connection.call("POST", f"/v1/jobs/{job_id}/cancel"))
+        """What is finished is kept; the job is `cancelled` when the provider has confirmed."""
+        return self._call(asks.cancel(job_id))
 
     def delete(self, job_id: str) -> Job:
-        # Repeated after a lost answer it would say 404.
-        return cast("Job", self._connection.call("DELETE", f"/v1/jobs/{job_id}", repeatable=False))
+        """Delete an ended job. Returns what it was."""
+        return self._call(asks.delete(job_id))
 
-    def deliveries(self, job_id: str) -> Iterator[dict[str, Any]]:
-        return self._all(f"/v1/jobs/{job_id}/deliveries", {})
+    def deliveries(self, job_id: str) -> Iterator[Delivery]:
+        return self._all(asks.deliveries(job_id))
 
-    def redeliver(self, job_id: str, delivery_id: str) -> dict[str, Any]:
-        answer = self._connection.call("POST", f"/v1/jobs/{job_id}/deliveries/{delivery_id}/redeliver")
-        return cast("dict[str, Any]", answer)
+    def redeliver(self, job_id: str, delivery_id: str) -> Delivery:
+        return self._call(asks.redeliver(job_id, delivery_id))
 
     # --- operations ------------------------------------------------------------------------------------------
 
     def scheduler(self) -> dict[str, Any]:
-        return self._get("/v1/admin/scheduler/status")
+        return self._call(asks.scheduler())
 
     def scheduler_do(self, action: str) -> dict[str, Any]:
         """`action` is poll, pause, resume or step-down."""
-        return cast("dict[str, Any]", self._connection.call("POST", f"/v1/admin/scheduler/{action}"))
+        return self._call(asks.scheduler_do(action))
 
-    def users(self) -> Iterator[dict[str, Any]]:
-        return self._all("/v1/admin/users", {})
+    def users(self) -> Iterator[User]:
+        return self._all(asks.users())
 
-    def api_keys(self) -> Iterator[dict[str, Any]]:
-        return self._all("/v1/admin/keys", {})
+    def keys(self) -> Iterator[Key]:
+        return self._all(asks.keys())
 
-    def create_key(self, **fields: Any) -> dict[str, Any]:
-        """The new key with its secret. Never repeated: a replayed answer would lack the secret."""
-        answer = self._connection.call("POST", "/v1/admin/keys", json=fields, repeatable=False)
-        return cast("dict[str, Any]", answer)
+    def create_key(self, **fields: Any) -> Key:
+        """The new key with its secret. Not repeated when the answer is lost: a replay would lack the secret."""
+        return self._call(asks.create_key(fields))
 
-    def revoke_key(self, key_id: str) -> dict[str, Any]:
-        return cast("dict[str, Any]", self._connection.call("DELETE", f"/v1/admin/keys/{key_id}", repeatable=False))
+    def revoke_key(self, key_id: str) -> Key:
+        return self._call(asks.revoke_key(key_id))
 
     def webhook_secret(self) -> str:
         """The organization's signing secret, `whsec_…`."""
-        return str(self._get("/v1/webhook-secret")["secret"])
+        return self._call(asks.webhook_secret())
 
-    def ready(self) -> dict[str, Any]:
+    def ready(self) -> Mapping[str, Any]:
         """What `/readyz` says. Raises ApiError (503) while the database is away."""
-        return self._get("/readyz")
-
-    def _get(self, path: str, **params: Any) -> dict[str, Any]:
-        return cast("dict[str, Any]", self._connection.call("GET", path, params=params or None))
-
-    def _all(self, path: str, filters: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        params = {name: value for name, value in filters.items() if value is not None}
-        while True:
-            page = cast("Page", self._connection.call("GET", path, params=params))
-            yield from page["data"]
-            if not page["has_more"]:
-                return
-            params["after"] = page["last_id"]
+        return self._call(asks.ready())

@@ -21,6 +21,18 @@ class ServerUnreachable(ClientError, TransientError):
     """No answer, or one that broke off. Whether the request took effect is not known."""
 
 
+class WaitTimeout(ClientError):
+    """The job has not ended in the time that the caller gave it; it runs on."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"Job {job_id} has not ended in time; it runs on.")
+        self.job_id = job_id
+
+
+class WebhookInvalid(ClientError):
+    """Not signed with the secret, too old, or no webhook of this server."""
+
+
 class ApiError(ClientError):
     """The server answered with an error. `code` is one of the documented codes, `http_<status>` for foreign answers."""
 
@@ -36,6 +48,7 @@ class ApiError(ClientError):
         request_id: str | None = None,
     ) -> None:
         super().__init__(message)
+        self.message = message
         self.status = status
         self.code = code
         self.kind = kind

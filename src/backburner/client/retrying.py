@@ -7,6 +7,8 @@ from random import Random
 import attrs
 import httpx2
 
+from backburner.client.errors import ServerUnreachable, api_error
+
 #: The server says itself that nothing was done.
 _NOT_DONE = frozenset({429, 503})
 #: The connection was never made, so nothing was done.
@@ -32,6 +34,40 @@ class Retries:
         if wish is not None:
             return min(wish, self.longest_wait)
         return float(min(self.first_wait * 2 ** (attempt - 1), self.longest_wait) * random.uniform(0.5, 1.0))
+
+
+@attrs.define(kw_only=True)
+class Attempts:
+    """One call with its repetitions: says after each failure how long to wait, or raises what it comes to."""
+
+    url: str
+    repeatable: bool
+    retries: Retries
+    random: Random
+    _made: int = attrs.field(default=0, init=False)
+
+    def broken(self, error: httpx2.TransportError) -> float:
+        """Seconds to wait. Raises ServerUnreachable."""
+        wait = self._wait(None) if may_repeat_error(error, repeatable=self.repeatable) else None
+        if wait is None:
+            raise ServerUnreachable(f"Cannot reach {self.url}: {reason(error)}.") from error
+        return wait
+
+    def refused(self, response: httpx2.Response) -> float:
+        """Seconds to wait after an answer that is no success and was read. Raises ApiError."""
+        wait = self._wait(response.headers.get("retry-after")) if may_repeat_answer(response) else None
+        if wait is None:
+            raise api_error(response)
+        return wait
+
+    def _wait(self, retry_after: str | None) -> float | None:
+        self._made += 1
+        return self.retries.wait(attempt=self._made, retry_after=retry_after, random=self.random)
+
+
+def reason(error: Exception) -> str:
+    """What went wrong, on one line and without a full stop."""
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
 def may_repeat_error(error: httpx2.TransportError, *, repeatable: bool) -> bool:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from backburner.errors import NotFound
 from backburner.ids import Ids
 from backburner.model import Principal
-from backburner.storage.tables import api_keys, organizations, users, webhook_secrets
+from backburner.storage.tables import api_keys, leader_epoch, organizations, users, webhook_secrets
 
 FIRST = 1  # the key of the first organization: the operator's
 ROTATION = timedelta(hours=24)  # for which the old signing secret signs too
@@ -49,6 +49,8 @@ def has_keys(tx: sa.Connection) -> bool:
 
 def bootstrap(tx: sa.Connection, *, key_hash: str, prefix: str, webhook_secret: str, now: datetime, ids: Ids) -> bool:
     """Make the first organization, user and admin key. False, and nothing done, when there is an organization."""
+    # Two instances may start on one empty database: the second waits here, and then sees what the first has made.
+    tx.execute(sa.select(leader_epoch.c.name).with_for_update())
     if tx.execute(sa.select(organizations.c.id).limit(1)).first() is not None:
         return False
     organization = tx.execute(

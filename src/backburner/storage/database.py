@@ -8,7 +8,6 @@ from random import Random
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 import attrs
-import psycopg
 import sqlalchemy as sa
 import trio
 
@@ -143,8 +142,6 @@ def translated() -> Iterator[None]:
         yield
     except sa.exc.DBAPIError as error:
         raise _domain_error(error) from error
-    except psycopg.Error as error:  # COPY goes past SQLAlchemy
-        raise _domain_error(sa.exc.DBAPIError(None, None, error)) from error
     except sa.exc.TimeoutError as error:
         raise StorageUnavailable("Every database connection is in use.") from error
 

@@ -63,10 +63,13 @@ def insert_many(tx: sa.Connection, table: sa.Table, columns: Sequence[str], rows
     """Insert the rows that are not there yet; return how many were."""
     save = tx.begin_nested()
     try:
-        _copy(tx, table, columns, rows)
-    except _driver().errors.UniqueViolation:
-        save.rollback()
-        return _insert_missing(tx, table, columns, rows)
+        try:
+            _copy(tx, table, columns, rows)
+        except _driver().errors.UniqueViolation:
+            save.rollback()
+            return _insert_missing(tx, table, columns, rows)
+    except _driver().Error as error:  # the driver is used directly here
+        raise sa.exc.DBAPIError(None, None, error) from error
     save.commit()
     return len(rows)
 

@@ -1,0 +1,201 @@
+"""What can be asked of the server, as data: one function a route, shared by both clients."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Generic, TypeVar, cast
+
+import attrs
+import msgspec
+
+from backburner.client.results import Delivery, Item, Job, Key, User, record
+from backburner.client.uploads import Upload
+
+T = TypeVar("T")
+
+#: The server holds an answer for at most this many seconds.
+LONGEST_WAIT = 60.0
+#: Seconds more than usual that the server may be silent: checking a million requests takes it a while.
+_CHECKING = 300.0
+_STREAMING = 60.0
+
+_job = record(Job)
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return cast("dict[str, Any]", value)
+
+
+@attrs.frozen(kw_only=True)
+class Ask(Generic[T]):
+    """One request, and how its answer is read."""
+
+    method: str
+    path: str
+    read: Callable[[Any], T]  #: from the decoded answer
+    params: Mapping[str, Any] | None = None
+    json: object = None
+    upload: Upload | None = None
+    more_headers: Mapping[str, str] = attrs.field(factory=dict)
+    #: Doing it twice is the same as doing it once: a POST then carries an idempotency key, the same on every try.
+    repeatable: bool = True
+    patience: float = 0.0  #: seconds, added to the time that the server may be silent
+    idempotency_key: str | None = None
+
+    def headers(self) -> dict[str, str]:
+        """Of the request, except those of every request."""
+        found = dict(self.more_headers)
+        if self.json is not None:
+            found["content-type"] = "application/json"
+        if self.upload is not None:
+            found["content-type"] = self.upload.content_type
+            if self.upload.size is not None:
+                found["content-length"] = str(self.upload.size)
+        if self.method == "POST" and self.repeatable:
+            found["idempotency-key"] = self.idempotency_key or secrets.token_hex(16)
+        return found
+
+    def content(self) -> bytes | None:
+        """The body, unless it is an upload."""
+        return None if self.json is None else msgspec.json.encode(self.json)
+
+    def answer(self, status: int, body: bytes) -> T:
+        return self.read(None if status == 204 else msgspec.json.decode(body))
+
+
+@attrs.frozen
+class Page(Generic[T]):
+    """A part of a list, and the request for the next."""
+
+    rows: Sequence[T]
+    following: Ask[Page[T]] | None
+
+
+def _list(path: str, read: Callable[[Any], T], filters: Mapping[str, Any]) -> Ask[Page[T]]:
+    params = {name: value for name, value in filters.items() if value is not None}
+    return Ask(method="GET", path=path, params=params or None, read=partial(_page, path, read, params))
+
+
+def _page(path: str, read: Callable[[Any], T], params: Mapping[str, Any], value: Any) -> Page[T]:
+    following = _list(path, read, {**params, "after": value["last_id"]}) if value["has_more"] else None
+    return Page([read(row) for row in value["data"]], following)
+
+
+# --- batches -------------------------------------------------------------------------------------------------
+
+
+def submit(upload: Upload, idempotency_key: str | None = None) -> Ask[Job]:
+    return Ask(
+        method="POST", path="/v1/batches", params=upload.params or None, upload=upload, read=_job, patience=_CHECKING,
+        idempotency_key=idempotency_key,
+    )  # fmt: skip
+
+
+def check(upload: Upload) -> Ask[dict[str, Any]]:
+    return attrs.evolve(submit(upload), read=_object)  # type: ignore[arg-type]
+
+
+def batch(job_id: str) -> Ask[Job]:
+    return Ask(method="GET", path=f"/v1/batches/{job_id}", read=_job)
+
+
+def items(job_id: str, filters: Mapping[str, Any]) -> Ask[Page[Item]]:
+    return _list(f"/v1/batches/{job_id}/items", record(Item), filters)
+
+
+def results(job_id: str, statuses: Sequence[str]) -> Ask[None]:
+    params = {"status": list(statuses)} if statuses else None
+    path = f"/v1/batches/{job_id}/results"
+    return Ask(method="GET", path=path, params=params, read=_nothing, patience=_STREAMING)
+
+
+def retry(job_id: str, statuses: Sequence[str], custom_ids: Sequence[str], key: str | None) -> Ask[Job]:
+    chosen = {"custom_ids": list(custom_ids)} if custom_ids else {"statuses": list(statuses)}
+    return Ask(method="POST", path=f"/v1/batches/{job_id}/retry", json=chosen, read=_job, idempotency_key=key)
+
+
+# --- jobs ----------------------------------------------------------------------------------------------------
+
+
+def job(job_id: str, wait: float = 0.0) -> Ask[Job]:
+    params = {"wait": f"{min(wait, LONGEST_WAIT):g}"} if wait > 0 else None
+    return Ask(method="GET", path=f"/v1/jobs/{job_id}", params=params, read=_job, patience=wait)
+
+
+def jobs(filters: Mapping[str, Any]) -> Ask[Page[Job]]:
+    return _list("/v1/jobs", _job, filters)
+
+
+def create_job(fields: Mapping[str, Any], key: str | None) -> Ask[Job]:
+    return Ask(method="POST", path="/v1/jobs", json={"job_type": "job", **fields}, read=_job, idempotency_key=key)
+
+
+def update_job(job_id: str, fields: Mapping[str, Any]) -> Ask[Job]:
+    # Repeated after a lost answer a change of status would be refused.
+    return Ask(method="PATCH", path=f"/v1/jobs/{job_id}", json=dict(fields), read=_job, repeatable=False)
+
+
+def cancel(job_id: str) -> Ask[Job]:
+    return Ask(method="POST", path=f"/v1/jobs/{job_id}/cancel", read=_job)
+
+
+def delete(job_id: str) -> Ask[Job]:
+    # Repeated after a lost answer it would say 404.
+    return Ask(method="DELETE", path=f"/v1/jobs/{job_id}", read=_job, repeatable=False)
+
+
+def events(job_id: str | None, last_event_id: str) -> Ask[None]:
+    path = "/v1/events" if job_id is None else f"/v1/jobs/{job_id}/events"
+    known = {"last-event-id": last_event_id} if last_event_id else {}
+    return Ask(method="GET", path=path, more_headers=known, read=_nothing, patience=_STREAMING)
+
+
+def deliveries(job_id: str) -> Ask[Page[Delivery]]:
+    return _list(f"/v1/jobs/{job_id}/deliveries", record(Delivery), {})
+
+
+def redeliver(job_id: str, delivery_id: str) -> Ask[Delivery]:
+    path = f"/v1/jobs/{job_id}/deliveries/{delivery_id}/redeliver"
+    return Ask(method="POST", path=path, read=record(Delivery))
+
+
+# --- operations ----------------------------------------------------------------------------------------------
+
+
+def scheduler() -> Ask[dict[str, Any]]:
+    return Ask(method="GET", path="/v1/admin/scheduler/status", read=_object)
+
+
+def scheduler_do(action: str) -> Ask[dict[str, Any]]:
+    return Ask(method="POST", path=f"/v1/admin/scheduler/{action}", read=_object)
+
+
+def users() -> Ask[Page[User]]:
+    return _list("/v1/admin/users", record(User), {})
+
+
+def keys() -> Ask[Page[Key]]:
+    return _list("/v1/admin/keys", record(Key), {})
+
+
+def create_key(fields: Mapping[str, Any]) -> Ask[Key]:
+    # A replayed answer would lack the secret.
+    return Ask(method="POST", path="/v1/admin/keys", json=dict(fields), read=record(Key), repeatable=False)
+
+
+def revoke_key(key_id: str) -> Ask[Key]:
+    return Ask(method="DELETE", path=f"/v1/admin/keys/{key_id}", read=record(Key), repeatable=False)
+
+
+def webhook_secret() -> Ask[str]:
+    return Ask(method="GET", path="/v1/webhook-secret", read=lambda value: str(value["secret"]))
+
+
+def ready() -> Ask[dict[str, Any]]:
+    return Ask(method="GET", path="/readyz", read=_object)
+
+
+def _nothing(_value: Any) -> None:
+    return None

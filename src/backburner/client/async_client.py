@@ -1,0 +1,314 @@
+"""The same methods as `Client`, for Trio and asyncio."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from types import TracebackType
+from typing import IO, Any, Generic, Self, TypeVar
+
+import anyio
+import anyio.from_thread
+import attrs
+import httpx2
+
+from backburner.client import asks
+from backburner.client.asks import Ask, Page
+from backburner.client.async_connection import AsyncConnection
+from backburner.client.client import NOT_SUCCEEDED
+from backburner.client.errors import ServerUnreachable
+from backburner.client.options import Options
+from backburner.client.results import Delivery, Event, Item, Job, Key, Result, User
+from backburner.client.retrying import Retries
+from backburner.client.sse import Reader
+from backburner.client.uploads import Form, Source, upload
+from backburner.client.waiting import PAUSE, TRY_EVERY, Following, ResultLines, Waiting
+
+T = TypeVar("T")
+
+#: May be an async iterable too.
+AsyncSource = Source | AsyncIterable[Mapping[str, Any]]
+
+
+@attrs.define(eq=False)
+class Rows(Generic[T]):
+    """A list, fetched page by page as it is iterated over."""
+
+    _call: Callable[[Ask[Page[T]]], Awaitable[Page[T]]]
+    _ask: Ask[Page[T]] | None
+    _ready: deque[T] = attrs.field(factory=deque, init=False)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> T:
+        while not self._ready:
+            if self._ask is None:
+                raise StopAsyncIteration
+            page = await self._call(self._ask)
+            self._ready.extend(page.rows)
+            self._ask = page.following
+        return self._ready.popleft()
+
+
+@attrs.define(eq=False)
+class AsyncResults:
+    """A download under way: iterate over it, or save it. Memory does not grow."""
+
+    incomplete: bool  #: the job was still running when it began
+    _chunks: AsyncIterator[bytes]
+    _lines: ResultLines = attrs.field(factory=ResultLines, init=False)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Result:
+        while not self._lines.ready:
+            self._lines.feed(await anext(self._chunks))
+        return self._lines.ready.popleft()
+
+    async def save(self, target: IO[bytes]) -> int:
+        """Write every line to `target`; the number of bytes. Raises ServerUnreachable."""
+        size = 0
+        async for chunk in self._chunks:
+            target.write(chunk)
+            size += len(chunk)
+        return size
+
+
+@attrs.define(eq=False)
+class AsyncEvents:
+    """Live events; reconnects by itself. Used with `async with`, then iterated over."""
+
+    _connection: AsyncConnection
+    _following: Following
+    _ready: deque[Event] = attrs.field(factory=deque, init=False)
+    _open: AsyncExitStack = attrs.field(factory=AsyncExitStack, init=False)
+    _chunks: AsyncIterator[bytes] | None = attrs.field(default=None, init=False)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._open.aclose()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        while not self._ready:
+            if self._following.is_over:
+                raise StopAsyncIteration
+            try:
+                self._ready.extend(await self._more())
+            except (ServerUnreachable, httpx2.TransportError) as error:
+                await self._lost(error)
+        return self._ready.popleft()
+
+    async def _more(self) -> list[Event]:
+        if self._chunks is None:
+            response = await self._open.enter_async_context(self._connection.stream(self._following.ask()))
+            self._following.answered(response.status_code)
+            self._chunks = response.aiter_bytes()
+        data = await anext(self._chunks, None)
+        if data is not None:
+            return self._following.take(data)
+        if not self._following.is_over:
+            await self._lost(None)
+        return []
+
+    async def _lost(self, error: Exception | None) -> None:
+        self._chunks = None
+        await self._open.aclose()
+        self._open = AsyncExitStack()
+        if isinstance(error, ServerUnreachable):
+            self._following.lost(error)
+        await self._connection.sleep(TRY_EVERY)
+
+
+class AsyncClient:
+    """One server and one key, for any number of tasks. What is said of `Client` holds here too."""
+
+    def __init__(
+        self,
+        url: str = "http://127.0.0.1:8283",
+        key: str | None = None,
+        *,
+        timeout: float = 30.0,
+        retries: Retries | None = None,
+        transport: httpx2.AsyncBaseTransport | None = None,
+        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+        monotonic: Callable[[], float] = time.monotonic,
+        **options: Any,
+    ) -> None:
+        self._options = Options(url=url, key=key, timeout=timeout, retries=retries or Retries(), **options)
+        http = httpx2.AsyncClient(transport=transport, **self._options.of_http())
+        self._connection = AsyncConnection(self._options, http, sleep)
+        self._monotonic = monotonic
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        await self._connection.http.aclose()
+
+    @property
+    def url(self) -> str:
+        return self._options.url
+
+    async def _call(self, ask: Ask[T]) -> T:
+        return await self._connection.call(ask)
+
+    def _all(self, ask: Ask[Page[T]]) -> Rows[T]:
+        return Rows(self._connection.call, ask)
+
+    # --- batches ---------------------------------------------------------------------------------------------
+
+    async def submit(
+        self, source: AsyncSource, *, form: Form | None = None, idempotency_key: str | None = None, **options: Any
+    ) -> Job:
+        """As `Client.submit`. Iterators and files are read in a worker thread, async iterables where they belong."""
+        with upload(_bridged(source), options, form=form) as made:
+            return await self._call(asks.submit(made, idempotency_key))
+
+    async def check(self, source: AsyncSource, *, form: Form | None = None, **options: Any) -> dict[str, Any]:
+        with upload(_bridged(source), {**options, "dry_run": True}, form=form) as made:
+            return await self._call(asks.check(made))
+
+    async def batch(self, job_id: str) -> Job:
+        return await self._call(asks.batch(job_id))
+
+    def items(self, job_id: str, **filters: Any) -> Rows[Item]:
+        return self._all(asks.items(job_id, filters))
+
+    @asynccontextmanager
+    async def results(self, job_id: str, *, status: Sequence[str] = ()) -> AsyncIterator[AsyncResults]:
+        async with self._connection.stream(asks.results(job_id, status)) as response:
+            yield AsyncResults(response.headers.get("x-incomplete") == "true", response.aiter_bytes())
+
+    async def retry(
+        self,
+        job_id: str,
+        *,
+        statuses: Sequence[str] = NOT_SUCCEEDED,
+        custom_ids: Sequence[str] = (),
+        idempotency_key: str | None = None,
+    ) -> Job:
+        return await self._call(asks.retry(job_id, statuses, custom_ids, idempotency_key))
+
+    # --- jobs ------------------------------------------------------------------------------------------------
+
+    async def job(self, job_id: str, *, wait: float = 0.0) -> Job:
+        return await self._call(asks.job(job_id, wait))
+
+    async def wait(
+        self,
+        job: Job | str,
+        *,
+        timeout: float | None = None,
+        on_progress: Callable[[Job], object] = lambda _job: None,
+        on_trouble: Callable[[ServerUnreachable], object] = lambda _error: None,
+    ) -> Job:
+        """As `Client.wait`; what the callbacks return is awaited if it can be."""
+        current = job if isinstance(job, Job) else await self.job(job)
+        waiting = Waiting(job_id=current.id, timeout=timeout, monotonic=self._monotonic)
+        await _settled(on_progress(current))
+        while not current.is_terminal:
+            await self._connection.sleep(PAUSE)
+            current = await self._next(waiting, on_trouble)
+            await _settled(on_progress(current))
+        return current
+
+    async def _next(self, waiting: Waiting, on_trouble: Callable[[ServerUnreachable], object]) -> Job:
+        while True:
+            try:
+                found = await self._call(waiting.ask())
+            except ServerUnreachable as error:
+                waiting.lost(error)
+                await _settled(on_trouble(error))
+                await self._connection.sleep(TRY_EVERY)
+            else:
+                waiting.answered()
+                return found
+
+    def events(self, job_id: str | None = None, *, last_event_id: str = "") -> AsyncEvents:
+        """As `Client.events`, but opened by `async with`."""
+        following = Following(job_id=job_id, monotonic=self._monotonic, reader=Reader(last_event_id))
+        return AsyncEvents(self._connection, following)
+
+    def jobs(self, **filters: Any) -> Rows[Job]:
+        return self._all(asks.jobs(filters))
+
+    async def create_job(self, *, idempotency_key: str | None = None, **fields: Any) -> Job:
+        return await self._call(asks.create_job(fields, idempotency_key))
+
+    async def update_job(self, job_id: str, **fields: Any) -> Job:
+        return await self._call(asks.update_job(job_id, fields))
+
+    async def cancel(self, job_id: str) -> Job:
+        return await self._call(asks.cancel(job_id))
+
+    async def delete(self, job_id: str) -> Job:
+        return await self._call(asks.delete(job_id))
+
+    def deliveries(self, job_id: str) -> Rows[Delivery]:
+        return self._all(asks.deliveries(job_id))
+
+    async def redeliver(self, job_id: str, delivery_id: str) -> Delivery:
+        return await self._call(asks.redeliver(job_id, delivery_id))
+
+    # --- operations ------------------------------------------------------------------------------------------
+
+    async def scheduler(self) -> dict[str, Any]:
+        return await self._call(asks.scheduler())
+
+    async def scheduler_do(self, action: str) -> dict[str, Any]:
+        return await self._call(asks.scheduler_do(action))
+
+    def users(self) -> Rows[User]:
+        return self._all(asks.users())
+
+    def keys(self) -> Rows[Key]:
+        return self._all(asks.keys())
+
+    async def create_key(self, **fields: Any) -> Key:
+        return await self._call(asks.create_key(fields))
+
+    async def revoke_key(self, key_id: str) -> Key:
+        return await self._call(asks.revoke_key(key_id))
+
+    async def webhook_secret(self) -> str:
+        return await self._call(asks.webhook_secret())
+
+    async def ready(self) -> Mapping[str, Any]:
+        return await self._call(asks.ready())
+
+
+async def _settled(outcome: object) -> None:
+    if inspect.isawaitable(outcome):
+        await outcome
+
+
+def _bridged(source: AsyncSource) -> Source:
+    return _driven(source) if isinstance(source, AsyncIterable) else source
+
+
+def _driven(source: AsyncIterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """An async iterable for the worker thread that reads the body."""
+    iterator = source.__aiter__()
+
+    async def following() -> Mapping[str, Any] | None:
+        return await anext(iterator, None)
+
+    while (request := anyio.from_thread.run(following)) is not None:
+        yield request
