@@ -7,6 +7,7 @@ from typing import Any
 
 import attrs
 import httpx2
+import msgspec
 
 Answer = httpx2.Response | Exception | Callable[[httpx2.Request], httpx2.Response]
 
@@ -70,3 +71,8 @@ def job(status: str = "running", job_id: str = "job-1", **counts: int) -> dict[s
 def page(*rows: dict[str, Any], has_more: bool = False) -> httpx2.Response:
     ids = [row["id"] for row in rows] or [None]
     return ok({"data": list(rows), "has_more": has_more, "first_id": ids[0], "last_id": ids[-1]})
+
+
+def event(event_id: str, value: dict[str, Any]) -> bytes:
+    """One event of a live stream."""
+    return f"id: {event_id}\nevent: job\ndata: {msgspec.json.encode(value).decode()}\n\n".encode()

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import io
+import json
+import subprocess
+import sys
 from random import Random
 
 import httpx2
 import pytest
-from tests.client.fakes import job, ok, page, refusal, script
+from tests.client.fakes import event, job, ok, page, refusal, script
 
-from backburner.client import ApiError, Client, ServerUnreachable
+import backburner
+from backburner.client import ApiError, Client, ClientError, ServerUnreachable
+from backburner.client.results import result_of
 from backburner.client.retrying import Retries
+from backburner.client.sse import Message, Reader
 
 REFUSED = httpx2.ConnectError("Connection refused")
 RESET = httpx2.ReadError("Connection reset")
@@ -22,7 +28,7 @@ def client(server, slept: list[float] | None = None) -> Client:
 
 
 def submit(server, **options):
-    return client(server).submit(lambda: b"line\n", content_type="application/x-ndjson", size=5, **options)
+    return client(server).submit(io.BytesIO(b"line\n"), form="ndjson", **options)
 
 
 def test_the_key_goes_in_the_authorization_header():
@@ -33,7 +39,7 @@ def test_the_key_goes_in_the_authorization_header():
 
 def test_a_submission_is_sent_as_it_is_with_its_length_and_options():
     server = script(ok(job(), 202))
-    assert submit(server, params={"priority": "3"})["id"] == "job-1"
+    assert submit(server, priority=3).id == "job-1"
     (request,) = server.asked
     assert server.paths == ["POST /v1/batches?priority=3"]
     assert (request.headers["content-type"], request.headers["content-length"]) == ("application/x-ndjson", "5")
@@ -82,8 +88,8 @@ def test_what_cannot_be_repeated_is_not_after_a_broken_answer():
 
 
 def test_a_new_key_is_asked_for_without_an_idempotency_key():
-    server = script(ok({"secret": "bb_x"}))
-    client(server).create_key(user_id="user-1")
+    server = script(ok({"id": "key-1", "secret": "bb_x"}))
+    assert client(server).create_key(user_id="user-1").secret == "bb_x"
     assert "idempotency-key" not in server.asked[0].headers
 
 
@@ -108,8 +114,8 @@ def test_a_foreign_answer_becomes_an_error_too(body):
 
 
 def test_lists_are_read_page_by_page():
-    server = script(page({"id": "a"}, {"id": "b"}, has_more=True), page({"id": "c"}))
-    found = [row["id"] for row in client(server).jobs(status=["failed", "expired"], active=None)]
+    server = script(page(job(job_id="a"), job(job_id="b"), has_more=True), page(job(job_id="c")))
+    found = [row.id for row in client(server).jobs(status=["failed", "expired"], active=None)]
     assert found == ["a", "b", "c"]
     assert server.paths == [
         "GET /v1/jobs?status=failed&status=expired",
@@ -152,3 +158,97 @@ def test_waits_double_up_to_a_limit_and_end():
 @pytest.mark.parametrize(("wish", "wait"), [("3", 3.0), ("9000", 30.0), ("-1", 0.0)])
 def test_the_servers_wish_is_bounded(wish, wait):
     assert Retries().wait(attempt=1, retry_after=wish, random=Random(0)) == wait
+
+
+def test_an_iterator_is_read_once_and_sent_again_after_a_failure():
+    taken: list[int] = []
+
+    def requests():
+        for number in range(2):
+            taken.append(number)
+            yield {"custom_id": str(number), "params": {}}
+
+    server = script(RESET, ok(job(), 202))
+    client(server).submit(requests(), callback_url="http://x/")
+    assert server.bodies == [b'{"custom_id":"0","params":{}}\n{"custom_id":"1","params":{}}\n'] * 2
+    assert taken == [0, 1]
+    assert server.paths == ["POST /v1/batches?callback_url=http%3A%2F%2Fx%2F"] * 2
+
+
+def test_a_path_is_sent_with_its_size(tmp_path):
+    path = tmp_path / "r.jsonl"
+    path.write_bytes(b"{}\n")
+    server = script(ok(job(), 202))
+    client(server).submit(path)
+    assert (server.bodies, server.asked[0].headers["content-length"]) == ([b"{}\n"], "3")
+
+
+def test_a_check_stores_nothing():
+    server = script(ok({"valid": True}))
+    assert client(server).check([{"custom_id": "a"}]) == {"valid": True}
+    assert server.paths == ["POST /v1/batches?dry_run=true"]
+
+
+def test_a_key_of_the_callers_is_used():
+    server = script(ok(job(), 202))
+    client(server).submit([], idempotency_key="mine")
+    assert server.asked[0].headers["idempotency-key"] == "mine"
+
+
+def test_an_answer_that_is_none_of_ours_is_an_error():
+    with pytest.raises(ClientError, match="not one of this API"):
+        client(script(httpx2.Response(200, content=b"<html>"))).job("job-1")
+
+
+def test_results_are_read_line_by_line_also_when_they_are_cut_anywhere():
+    lines = [b'{"custom_id":"%d","result":{"type":"succeeded","x":"\\ud800\xe2\x80\xa8"}}\n' % n for n in range(20)]
+    content = b"".join(lines)
+
+    class Cut(httpx2.SyncByteStream):
+        def __iter__(self):
+            yield from (content[start : start + 7] for start in range(0, len(content), 7))
+
+    with client(script(lambda _: httpx2.Response(200, stream=Cut()))).results("job-1") as found:
+        read = list(found)
+    assert [result.custom_id for result in read] == [str(n) for n in range(20)]
+    assert [result.line + b"\n" for result in read] == lines
+
+
+def test_the_text_of_a_result_is_at_hand():
+    message = {"content": [{"type": "text", "text": "a"}, {"type": "tool_use"}, {"type": "text", "text": "b"}]}
+    succeeded = {"custom_id": "x", "result": {"type": "succeeded", "message": message}}
+    errored = {"custom_id": "y", "result": {"type": "errored", "error": {}}}
+    assert [result_of(json.dumps(line).encode()).text for line in (succeeded, errored)] == ["ab", ""]
+
+
+def test_events_are_followed_over_broken_connections_to_the_end():
+    server = script(
+        httpx2.Response(200, content=b": hello\n\n" + event("e1", job("running"))),
+        RESET,
+        httpx2.Response(200, content=event("e2", job("completed"))),
+    )
+    assert [found.job.status for found in client(server).events("job-1")] == ["running", "completed"]
+    assert [request.headers.get("last-event-id") for request in server.asked] == [None, "e1", "e1"]
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_events_are_read_however_their_bytes_are_cut(end):
+    text = end.join([b"id: 1", b": comment", b"event: job", "data: é".encode(), b"data:b", b"", b"id: 2", b"", b""])
+    reader = Reader()
+    found = [message for start in range(len(text)) for message in reader.feed(text[start : start + 1])]
+    assert found == [Message("job", "é\nb", "1")]
+    assert reader.last_id == "2"
+
+
+def test_importing_the_package_is_light():
+    program = (
+        "import sys, backburner; sys.exit(' '.join({'httpx2', 'trio', 'anyio', 'msgspec'} & set(sys.modules)) or 0)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_every_public_name_is_there():
+    assert [name for name in backburner._PLACES if not hasattr(backburner, name)] == []
+    assert set(backburner._PLACES) <= set(dir(backburner))
+    with pytest.raises(AttributeError):
+        backburner.no_such_name  # noqa: B018

@@ -102,5 +102,5 @@ def test_every_answer_is_as_documented(server, document):
     roles = st.sampled_from(["read", "write", "admin"])
     for found in document.get_all_operations():
         operation = found.ok()
-        cases = st.one_of(operation.as_strategy(generation_mode=mode) for mode in GenerationMode)
+        cases = st.one_of([operation.as_strategy(generation_mode=mode) for mode in GenerationMode])
         few(given(case=cases, role=roles)(check))()

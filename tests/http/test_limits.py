@@ -105,15 +105,9 @@ async def test_addresses_share_a_bucket_as_they_share_an_owner(autojump_clock, o
 
 async def made(api: Api, route: str, key: str = "admin") -> Answer:
     letta = {"agent_id": "agent-00000000-0000-7000-8000-000000000000", "messages": [{"role": "user", "content": "Hi"}]}
-    items = [letta] * 2 if route.startswith("/letta") else requests(2)
+    items = [letta] if route.startswith("/letta") else requests(2)
     body: Any = {} if route.endswith("jobs") else {"requests": items}
     return await api.post(route, json=body, key=key, headers=VERSION)
-
-
-def code_of(answer: Answer) -> tuple[int, str]:
-    """The code of an error; of another API's, its type."""
-    error = answer.json["error"]
-    return answer.status, error.get("code", error.get("type"))
 
 
 @pytest.mark.parametrize(
@@ -124,8 +118,7 @@ async def test_open_jobs_are_limited_per_organization(autojump_clock, route):
         first = await made(api, route)
         assert first.status < 300
         refused = await made(api, route)
-        assert code_of(refused)[0] == 429
-        assert code_of(refused)[1] in ("quota_open_jobs", "rate_limit_error")
+        assert refused.status == 429
         assert int(refused.headers["Retry-After"]) == 10
         assert (await made(api, route, key="other")).status < 300
         (job,) = (await api.get("/v1/jobs?active=true")).json["data"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from random import Random
 
 import attrs
@@ -14,6 +15,7 @@ from backburner.model import Job, NewItem, NewJob, PlannedBatch, ProviderBatch, 
 from backburner.states import JobType
 from backburner.storage import accounts, batches, fence, staging
 
+SEEDS = count()  # some tests commit, and no id comes twice
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
 
@@ -31,16 +33,13 @@ def later(seconds: float) -> datetime:
 
 @attrs.frozen
 class Stock:
-    """Makes rows in one transaction. Organization and user 1 are there."""
+    """Makes rows in one transaction, for the organization and user 1 that are there."""
 
     tx: sa.Connection
-    ids: Ids = attrs.field(factory=lambda: Ids(FixedClock(), Random(7)))
+    ids: Ids = attrs.field(factory=lambda: Ids(FixedClock(), Random(next(SEEDS))))
 
-    @classmethod
-    def begin(cls, tx: sa.Connection) -> Stock:
-        stock = cls(tx)
-        accounts.bootstrap(tx, key_hash="h", prefix="bb_", webhook_secret="whsec_eA==", now=NOW, ids=stock.ids)
-        return stock
+    def first_organization(self) -> None:
+        accounts.bootstrap(self.tx, key_hash="h", prefix="bb_", webhook_secret="whsec_eA==", now=NOW, ids=self.ids)
 
     def job(self, items: int = 6, *, chunk: int = 3, at: datetime = NOW, **job: object) -> Job:
         """A batch job with its items and requests, its provider batches planned."""
@@ -65,15 +64,8 @@ class Stock:
         for batch in self.batches(job):
             batches.begin_attempt(self.tx, batch.key, epoch=1, now=at)
             name = f"msgbatch_{batch.key}"
-            batches.attach(
-                self.tx,
-                batch.key,
-                provider_batch_id=name,
-                status="in_progress",
-                response=b"{}",
-                now=at,
-                next_poll_at=at,
-            )
+            seen = {"status": "in_progress", "response": b"{}", "now": at, "next_poll_at": at}
+            batches.attach(self.tx, batch.key, provider_batch_id=name, **seen)
         return self.batches(job)
 
     def term(self) -> Term:

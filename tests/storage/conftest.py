@@ -27,6 +27,8 @@ def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def _migrated(url: str) -> Iterator[sa.Engine]:
     database = open_database(url, random=Random(0), in_threads=False)
     migrate.prepare(database.writing, may_upgrade=False, now=NOW, sleep=lambda _: None)
+    with database.writing.begin() as tx:
+        Stock(tx).first_organization()
     try:
         yield database.writing
     finally:
@@ -43,4 +45,4 @@ def tx(engine: sa.Engine) -> Iterator[sa.Connection]:
 
 @pytest.fixture
 def stock(tx: sa.Connection) -> Stock:
-    return Stock.begin(tx)
+    return Stock(tx)

@@ -101,7 +101,7 @@ def test_two_instances_never_claim_the_same(engine: sa.Engine):
     if engine.dialect.name == "sqlite":
         pytest.skip("SQLite has one writer")
     with engine.begin() as tx:
-        stock = Stock.begin(tx)
+        stock = Stock(tx)
         for n in range(4):
             ended(stock, f"http://r{n}.test/")
     with engine.begin() as one, engine.begin() as other:

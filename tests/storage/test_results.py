@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from tests.storage.both import NOW, Stock, later
 
 from backburner.commands import BatchEnded, BatchIngested, Polled, ReadFailed, ResultPage, ResultRow
-from backburner.model import Job, ProviderBatch, Term, Usage
+from backburner.model import Job, PlannedBatch, ProviderBatch, Term, Usage
 from backburner.reading import narrowed
 from backburner.states import BatchStatus, ItemStatus, JobStatus
 from backburner.storage import batches, items, jobs, submissions
@@ -127,9 +127,8 @@ def test_a_batch_whose_job_is_being_ended_meanwhile_is_due_again_at_once(stock: 
 def test_a_read_that_failed_is_due_when_it_says(stock: Stock):
     term, job = stock.term(), stock.job(2)
     (batch,) = stock.submitted(job)
-    failed = ReadFailed(
-        term=term, batch_key=batch.key, reads=1, failures=2, next_poll_at=later(30), error={"code": "x"}
-    )
+    outcome = {"reads": 1, "failures": 2, "next_poll_at": later(30), "error": {"code": "x"}}
+    failed = ReadFailed(term=term, batch_key=batch.key, **outcome)
     apply(stock, term, ended(term, batch), failed)
     (batch,) = stock.batches(job)
     assert (batch.status, batch.reads, batch.poll_failures) == (BatchStatus.ENDED, 1, 2)
@@ -156,7 +155,7 @@ def listed(stock: Stock, job: Job, *statuses: ItemStatus, **cursor) -> list[tupl
 
 def test_items_and_results_show_what_closed_batches_became(stock: Stock):
     term, job = stock.term(), stock.job(6, chunk=2)
-    first, second, third = stock.batches(job)
+    first, second, _ = stock.batches(job)
     batches.begin_attempt(stock.tx, first.key, epoch=1, now=NOW)
     batches.begin_attempt(stock.tx, second.key, epoch=1, now=NOW)
     batches.attach(stock.tx, second.key, provider_batch_id="b2", status="x", response=None, now=NOW, next_poll_at=NOW)
@@ -195,8 +194,6 @@ def test_a_refused_job_says_that_it_was_refused(stock: Stock):
 
 
 def test_dividing_keeps_every_item_in_one_batch(stock: Stock):
-    from backburner.model import PlannedBatch
-
     job = stock.job(5, chunk=5)
     (batch,) = stock.batches(job)
     batches.begin_attempt(stock.tx, batch.key, epoch=1, now=NOW)

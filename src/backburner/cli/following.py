@@ -9,7 +9,7 @@ from backburner.client import Client, Job, WaitTimeout
 
 
 def until_end(client: Client, job: Job, display: Display, timeout: float | None = None) -> Job:
-    """The ended job. Raises CommandError when `timeout` seconds are up, ServerUnreachable when the server stays away."""
+    """The ended job. Raises CommandError after `timeout` seconds, ServerUnreachable when the server stays away."""
     with display:
         try:
             return client.wait(

@@ -47,10 +47,10 @@ def create(_world: World, client: Client, /, user_id: str | None, as_json: bool,
 def list_keys(_world: World, client: Client, as_json: bool) -> int:
     """List keys, without their secrets. With --json one object a line."""
     if as_json:
-        for key in client.keys():
+        for key in client.api_keys():
             show_json(key.raw)
     else:
-        show_rows((key.raw for key in client.keys()), _COLUMNS)
+        show_rows((key.raw for key in client.api_keys()), _COLUMNS)
     return Exit.OK
 
 

@@ -61,7 +61,7 @@ class Bar:
     def show(self, job: Job) -> None:
         self._progress.update(
             self._task,
-            total=job.request_counts and job.request_counts.total,
+            total=None if job.request_counts is None else job.counts.total,
             completed=job.counts.finished,
             status=job.status,
             outcomes=outcomes(job.counts),

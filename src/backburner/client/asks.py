@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar, cast
 import attrs
 import msgspec
 
+from backburner.client.errors import ClientError
 from backburner.client.results import Delivery, Item, Job, Key, User, record
 from backburner.client.uploads import Upload
 
@@ -61,8 +62,12 @@ class Ask(Generic[T]):
         """The body, unless it is an upload."""
         return None if self.json is None else msgspec.json.encode(self.json)
 
-    def answer(self, status: int, body: bytes) -> T:
-        return self.read(None if status == 204 else msgspec.json.decode(body))
+    def answer(self, body: bytes) -> T:
+        """What a successful answer says. Raises ClientError when it is not one of this API."""
+        try:
+            return self.read(msgspec.json.decode(body))
+        except (msgspec.MsgspecError, LookupError, TypeError) as error:
+            raise ClientError(f"The answer to {self.method} {self.path} is not one of this API: {error}") from error
 
 
 @attrs.frozen
@@ -87,14 +92,24 @@ def _page(path: str, read: Callable[[Any], T], params: Mapping[str, Any], value:
 
 
 def submit(upload: Upload, idempotency_key: str | None = None) -> Ask[Job]:
-    return Ask(
-        method="POST", path="/v1/batches", params=upload.params or None, upload=upload, read=_job, patience=_CHECKING,
-        idempotency_key=idempotency_key,
-    )  # fmt: skip
+    return _send(upload, _job, idempotency_key)
 
 
 def check(upload: Upload) -> Ask[dict[str, Any]]:
-    return attrs.evolve(submit(upload), read=_object)  # type: ignore[arg-type]
+    return _send(upload, _object, None)
+
+
+def _send(upload: Upload, read: Callable[[Any], T], key: str | None) -> Ask[T]:
+    params = upload.params or None
+    return Ask(
+        method="POST",
+        path="/v1/batches",
+        params=params,
+        upload=upload,
+        read=read,
+        patience=_CHECKING,
+        idempotency_key=key,
+    )
 
 
 def batch(job_id: str) -> Ask[Job]:

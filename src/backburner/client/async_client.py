@@ -278,7 +278,7 @@ class AsyncClient:
     def users(self) -> Rows[User]:
         return self._all(asks.users())
 
-    def keys(self) -> Rows[Key]:
+    def api_keys(self) -> Rows[Key]:
         return self._all(asks.keys())
 
     async def create_key(self, **fields: Any) -> Key:

@@ -32,7 +32,7 @@ class AsyncConnection:
     async def call(self, ask: Ask[T]) -> T:
         """The value that the server answers. Raises ApiError or ServerUnreachable."""
         async with self.stream(ask) as response:
-            return ask.answer(response.status_code, await response.aread())
+            return ask.answer(await response.aread())
 
     @asynccontextmanager
     async def stream(self, ask: Ask[Any]) -> AsyncIterator[httpx2.Response]:

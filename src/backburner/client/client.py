@@ -235,7 +235,7 @@ class Client:
     def users(self) -> Iterator[User]:
         return self._all(asks.users())
 
-    def keys(self) -> Iterator[Key]:
+    def api_keys(self) -> Iterator[Key]:
         return self._all(asks.keys())
 
     def create_key(self, **fields: Any) -> Key:

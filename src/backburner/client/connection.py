@@ -28,7 +28,7 @@ class Connection:
     def call(self, ask: Ask[T]) -> T:
         """The value that the server answers. Raises ApiError or ServerUnreachable."""
         with self.stream(ask) as response:
-            return ask.answer(response.status_code, response.read())
+            return ask.answer(response.read())
 
     @contextmanager
     def stream(self, ask: Ask[Any]) -> Iterator[httpx2.Response]:

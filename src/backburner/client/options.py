@@ -17,11 +17,15 @@ from backburner.client.retrying import Attempts, Retries
 _CONNECTING = 5.0  # seconds
 
 
+def _without_slash(url: str) -> str:
+    return url.rstrip("/")
+
+
 @attrs.frozen(kw_only=True)
 class Options:
     """`timeout` is how long the server may be silent, in seconds."""
 
-    url: str = attrs.field(converter=lambda url: url.rstrip("/"))
+    url: str = attrs.field(converter=_without_slash)
     key: str | None = None
     timeout: float = 30.0
     retries: Retries = attrs.field(factory=Retries)

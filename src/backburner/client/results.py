@@ -16,10 +16,6 @@ T = TypeVar("T")
 TERMINAL = frozenset({"completed", "failed", "cancelled", "expired"})
 
 
-def _raw() -> Any:
-    return attrs.field(factory=dict, repr=False, eq=False)
-
-
 @attrs.frozen(kw_only=True)
 class Counts:
     """How many items stand where."""
@@ -82,7 +78,7 @@ class Job:
     request_counts: Counts | None = None  #: None: not a batch
     usage: Usage | None = None
     provider_batches: dict[str, Any] | None = None
-    raw: dict[str, Any] = _raw()
+    raw: dict[str, Any] = attrs.field(factory=dict, repr=False, eq=False)
 
     @property
     def is_terminal(self) -> bool:
@@ -107,7 +103,7 @@ class Item:
     agent_id: str | None = None
     usage: Usage | None = None
     error: Any = None
-    raw: dict[str, Any] = _raw()
+    raw: dict[str, Any] = attrs.field(factory=dict, repr=False, eq=False)
 
 
 @attrs.frozen(kw_only=True)
@@ -131,7 +127,7 @@ class Delivery:
     status: str
     next_attempt_at: datetime | None = None
     attempts: Sequence[Attempt] = ()
-    raw: dict[str, Any] = _raw()
+    raw: dict[str, Any] = attrs.field(factory=dict, repr=False, eq=False)
 
 
 @attrs.frozen(kw_only=True)
@@ -146,7 +142,7 @@ class Key:
     name: str | None = None
     expires_at: datetime | None = None
     secret: str | None = attrs.field(default=None, repr=False)
-    raw: dict[str, Any] = _raw()
+    raw: dict[str, Any] = attrs.field(factory=dict, repr=False, eq=False)
 
 
 @attrs.frozen(kw_only=True)
@@ -156,7 +152,7 @@ class User:
     id: str
     name: str = ""
     organization_id: str | None = None
-    raw: dict[str, Any] = _raw()
+    raw: dict[str, Any] = attrs.field(factory=dict, repr=False, eq=False)
 
 
 @attrs.frozen(kw_only=True)

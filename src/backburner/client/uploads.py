@@ -6,8 +6,9 @@ import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, cast
 
 import attrs
 import msgspec
@@ -45,13 +46,15 @@ def upload(source: Source, options: Mapping[str, Any], *, form: Form | None = No
     if isinstance(source, str | Path):
         with Path(source).open("rb") as file:
             yield file_upload(file, str(source), options, form=form)
-    elif hasattr(source, "read"):
-        yield file_upload(source, str(getattr(source, "name", "")), options, form=form)
-    elif iter(source) is not source:
-        yield Upload(content_type=_NDJSON, params=as_query(options), body=lambda: encoded(source))
+    elif not isinstance(source, Iterable) or hasattr(source, "read"):
+        yield file_upload(cast("IO[bytes]", source), str(getattr(source, "name", "")), options, form=form)
     else:
         with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as kept:
-            yield Upload(content_type=_NDJSON, params=as_query(options), body=_Kept(encoded(source), kept))
+            yield Upload(content_type=_NDJSON, params=as_query(options), body=_body_of(source, kept))
+
+
+def _body_of(requests: Iterable[Mapping[str, Any]], kept: Any) -> Callable[[], Iterator[bytes]]:
+    return _Kept(encoded(requests), kept) if isinstance(requests, Iterator) else partial(encoded, requests)
 
 
 def encoded(requests: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:

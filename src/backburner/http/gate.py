@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
@@ -26,6 +27,10 @@ HEALTH = frozenset({"/healthz", "/readyz"})
 MAX_TARGET_BYTES = 8 * 1024
 MAX_HEADERS = 100
 MAX_HEADER_BYTES = 16 * 1024
+# What is none, the application could not even look for a route of.
+_HOST = re.compile(
+    r"(?:\[[0-9A-Fa-f:]{1,40}(?:\.[0-9]{1,3}){0,3}\]|[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?)?(?::[0-9]{0,5})?"
+)
 _LINE_OVERHEAD = len(b": \r\n")
 
 
@@ -106,6 +111,7 @@ def refusal(scope: Any) -> Refused | None:
         or _refused_version(scope["http_version"])
         or _refused_target(scope)
         or _refused_size(scope["headers"])
+        or _refused_host(scope["headers"])
         or _refused_framing(scope["headers"])
         or _refused_upgrade(scope["headers"])
     )
@@ -142,6 +148,13 @@ def _refused_size(headers: Headers) -> Refused | None:
     if sum(sizes) > MAX_HEADER_BYTES:
         return Refused(431, "headers_too_large", f"The headers are larger than {MAX_HEADER_BYTES} bytes.")
     return None
+
+
+def _refused_host(headers: Headers) -> Refused | None:
+    hosts = [value.decode("latin-1") for name, value in headers if name.lower() == b"host"]
+    if all(_HOST.fullmatch(host) for host in hosts):
+        return None
+    return Refused(400, "invalid_host", "The Host header is not a host name or address.")
 
 
 def _refused_framing(headers: Headers) -> Refused | None:

@@ -101,6 +101,7 @@ def make_job(
         _hold_requests(tx, key, new.requests_of)
     if tx.execute(sa.delete(loose_keys).where(loose_keys.c.id == key)).rowcount == 0:
         raise _swept()
+    _hold_shared_requests(tx, new)
     is_batch = new.job_type is not JobType.JOB
     tx.execute(
         sa.insert(jobs).values(
@@ -146,6 +147,15 @@ def _hold_requests(tx: sa.Connection, key: int, requests_of: int) -> None:
     there = sa.select(requests.c.idx).where(requests.c.job_id == requests_of, requests.c.idx == first)
     if tx.execute(there).first() is None:
         raise Conflict("requests_deleted", "The job was deleted meanwhile, and its requests with it.")
+
+
+def _hold_shared_requests(tx: sa.Connection, new: NewJob) -> None:
+    """The requests that a retry shares stay as long as some job uses them: one that does is kept until this commits."""
+    if new.requests_of is None:
+        return
+    user = sa.select(jobs.c.id).where(jobs.c.requests_of == new.requests_of).limit(1).with_for_update(read=True)
+    if tx.execute(user).first() is None:
+        raise Conflict("job_deleted", "The job to be retried was deleted meanwhile.")
 
 
 def _planned_row(key: int, new: NewJob, batch: PlannedBatch, now: datetime) -> dict[str, object]:

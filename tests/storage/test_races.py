@@ -1,0 +1,178 @@
+"""What two transactions do to each other, on PostgreSQL, where they really run at once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from tests.storage.both import NOW, FixedClock, Stock, later
+
+from backburner.errors import LeadershipLost, WriteRefused
+from backburner.ids import Ids
+from backburner.model import Job, NewItem, PlannedBatch, SharedItem
+from backburner.states import BatchStatus, JobStatus
+from backburner.storage import accounts, batches, fence, jobs, migrate, staging, submissions
+from backburner.storage.database import RunAgain, open_database, translated
+from backburner.storage.tables import organizations
+
+
+@pytest.fixture
+def both(engine: sa.Engine) -> sa.Engine:
+    if engine.dialect.name == "sqlite":
+        pytest.skip("SQLite has one writer")
+    return engine
+
+
+def made(engine: sa.Engine, **job: object) -> Job:
+    with engine.begin() as tx:
+        return Stock(tx).job(**job)
+
+
+ids = Ids(FixedClock(), Random("races"))
+
+
+class Second:
+    """A transaction in a thread of its own; it may have to wait for the first."""
+
+    def __init__(self, engine: sa.Engine, work: Callable[[sa.Connection], Any]) -> None:
+        self.result: Any = None
+        self._engine, self._work = engine, work
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        with self._engine.begin() as tx:
+            self.result = self._work(tx)
+
+    def outcome(self) -> Any:
+        self._thread.join(10)
+        assert not self._thread.is_alive()
+        return self.result
+
+
+def in_order(engine: sa.Engine, first: Callable[[sa.Connection], Any], second: Callable[[sa.Connection], Any]) -> Any:
+    """Do the first, start the second before the first is committed, and return what came of the second."""
+    with engine.begin() as tx:
+        first(tx)
+        other = Second(engine, second)
+        other._thread.join(0.2)
+    return other.outcome()
+
+
+def batches_of(engine: sa.Engine, job: Job) -> list[BatchStatus]:
+    with engine.begin() as tx:
+        return [batch.status for batch in Stock(tx).batches(job)]
+
+
+def test_a_submission_that_begins_first_makes_the_cancel_wait_for_the_provider(both: sa.Engine):
+    job = made(both, items=2)
+    key = _keys(both, job)[0]
+    after, done = in_order(
+        both,
+        lambda tx: batches.begin_attempt(tx, key, epoch=1, now=NOW),
+        lambda tx: jobs.cancel_job(tx, 1, job.id, now=NOW, ids=ids),
+    )
+    assert (after.status, done, batches_of(both, job)) == (JobStatus.PENDING, False, [BatchStatus.SUBMITTING])
+
+
+def test_a_cancel_that_comes_first_lets_no_submission_begin(both: sa.Engine):
+    job = made(both, items=2)
+    key = _keys(both, job)[0]
+    started = in_order(
+        both,
+        lambda tx: jobs.cancel_job(tx, 1, job.id, now=NOW, ids=ids),
+        lambda tx: batches.begin_attempt(tx, key, epoch=1, now=NOW),
+    )
+    assert (started, batches_of(both, job)) == (None, [BatchStatus.CLOSED])
+
+
+def test_a_batch_that_is_turned_away_while_its_job_is_cancelled_is_closed(both: sa.Engine):
+    job = made(both, items=2)
+    key = _keys(both, job)[0]
+    with both.begin() as tx:
+        batches.begin_attempt(tx, key, epoch=1, now=NOW)
+    in_order(
+        both,
+        lambda tx: jobs.cancel_job(tx, 1, job.id, now=NOW, ids=ids),
+        lambda tx: submissions.postpone(tx, key, until=NOW, error=None, now=NOW, ids=ids),
+    )
+    assert batches_of(both, job) == [BatchStatus.CLOSED]
+    with both.begin() as tx:
+        assert jobs.get_job(tx, 1, job.id).status is JobStatus.CANCELLED
+
+
+def test_a_retry_and_the_sweeper_never_both_have_the_requests(both: sa.Engine):
+    old = made(both, items=4)
+    with both.begin() as tx:
+        jobs.cancel_job(tx, 1, old.id, now=NOW, ids=ids)
+        key = staging.draw_key(tx, now=NOW)
+        shared = [SharedItem(f"item-{n}", n, 7) for n in range(4)]
+        staging.stage_shared_items(tx, key, 0, shared, now=NOW)
+        jobs.delete_job(tx, 1, old.id, now=NOW)
+    with both.begin() as tx:
+        assert staging.sweep_key(tx, old.key, most=10, now=NOW) == 4  # the items
+    planned = [PlannedBatch("batch-retry", "nonce", 0, 3, 9)]
+
+    def retry(tx: sa.Connection) -> Job:
+        new = Stock(tx).new_job(requests_of=old.key, id="job-retry")
+        return staging.make_job(tx, key, new, planned, now=NOW)
+
+    swept = in_order(both, retry, lambda tx: staging.sweep_key(tx, old.key, most=10, now=NOW))
+    assert swept == 0
+    with both.begin() as tx:
+        (batch,) = Stock(tx).batches(jobs.get_job(tx, 1, "job-retry"))
+        assert len(batches.requests_of_batch(tx, batch.key, lambda index, _: index)) == 4
+
+
+def test_a_second_instance_finds_the_first_organization_made(both: sa.Engine, postgres_database: str):
+    database = open_database(postgres_database, random=Random(0), in_threads=False)
+    migrate.prepare(database.writing, may_upgrade=False, now=NOW, sleep=lambda _: None)
+
+    def start(tx: sa.Connection) -> bool:
+        known = {"key_hash": "same", "prefix": "bb_", "webhook_secret": "whsec_eA=="}
+        return accounts.bootstrap(tx, **known, now=NOW, ids=ids)
+
+    assert in_order(database.writing, start, start) is False
+    with database.writing.connect() as tx:
+        assert tx.execute(sa.select(sa.func.count()).select_from(organizations)).scalar_one() == 1
+    database.close()
+
+
+def _keys(engine: sa.Engine, job: Job) -> list[int]:
+    with engine.begin() as tx:
+        return [batch.key for batch in Stock(tx).batches(job)]
+
+
+# --- on both ----------------------------------------------------------------------------------------------
+
+
+def test_a_term_that_is_over_writes_nothing(stock: Stock, tx: sa.Connection):
+    old = stock.term()
+    job = stock.job(2)
+    new = fence.begin_term(tx, term_id="other", instance_id="there", now=later(1))
+    (batch,) = stock.batches(job)
+    for stale in (old, type(old)(epoch=new.epoch, term_id="guessed", instance_id="x")):
+        with pytest.raises(LeadershipLost):
+            fence.fenced(tx, stale, batches.begin_attempt, batch.key, epoch=old.epoch, now=NOW)
+    assert stock.batches(job)[0].status is BatchStatus.PLANNED
+    assert fence.fenced(tx, new, batches.begin_attempt, batch.key, epoch=new.epoch, now=NOW) is not None
+    assert fence.current_leader(tx) == ("there", new.epoch, later(1))
+
+
+async def test_what_a_database_refuses_is_told_from_what_it_cannot_do_now(engine: sa.Engine):
+    with engine.begin() as tx:
+        key = staging.draw_key(tx, now=NOW)
+    if engine.dialect.name == "postgresql":
+        with pytest.raises(WriteRefused), translated(), engine.begin() as tx:
+            staging.stage_items(tx, key, 0, [NewItem("a", "\x00", 1)], now=NOW)
+    with pytest.raises(WriteRefused), translated(), engine.begin() as tx:
+        tx.execute(sa.insert(organizations).values(public_id=None, name="x", created_at=NOW))
+
+
+def test_what_may_be_run_again_says_so(both: sa.Engine):
+    with pytest.raises(RunAgain), translated(), both.begin() as tx:
+        tx.exec_driver_sql("DO $$ BEGIN RAISE EXCEPTION 'x' USING ERRCODE = '40P01'; END $$")
