@@ -50,7 +50,7 @@ class _Adapter(BaseAdapter):
     def send(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
         parts = urlsplit(str(request.url))
         target = parts.path + (f"?{parts.query}" if parts.query else "")
-        body = request.body.encode() if isinstance(request.body, str) else request.body
+        body: Any = request.body.encode() if isinstance(request.body, str) else request.body
         headers = {name: _text(value) for name, value in request.headers.items()}
         status, answered, content = self.hosted.ask(str(request.method), target, headers, body)
         response = requests.Response()

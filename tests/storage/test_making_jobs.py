@@ -122,22 +122,10 @@ def test_requests_that_are_shared_stay_as_long_as_they_are_needed(stock: Stock, 
     assert [count(tx, table) for table in (items_table, requests, results, loose_keys)] == [0, 0, 0, 0]
 
 
-def test_requests_that_are_gone_make_no_retry(stock: Stock, tx: sa.Connection):
+def test_a_job_that_was_deleted_is_not_retried(stock: Stock, tx: sa.Connection):
     old = finished(stock)
     key = shared(stock, old)
     jobs.delete_job(tx, 1, old.id, now=NOW)
-    while staging.sweep_key(tx, old.key, most=1, now=NOW):
-        pass
-    with pytest.raises(Conflict):
-        staging.make_job(tx, key, stock.new_job(requests_of=old.key), [PlannedBatch("b", "n", 0, 3, 4)], now=NOW)
-
-
-def test_requests_that_are_going_make_no_retry(stock: Stock, tx: sa.Connection):
-    old = finished(stock)
-    key = shared(stock, old)
-    jobs.delete_job(tx, 1, old.id, now=NOW)
-    for _ in range(5):  # four items and the first request
-        assert staging.sweep_key(tx, old.key, most=1, now=NOW) == 1
     with pytest.raises(Conflict):
         staging.make_job(tx, key, stock.new_job(requests_of=old.key), [PlannedBatch("b", "n", 0, 3, 4)], now=NOW)
 

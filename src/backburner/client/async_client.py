@@ -17,7 +17,7 @@ import httpx2
 
 from backburner.client import asks
 from backburner.client.asks import Ask, Page
-from backburner.client.async_connection import AsyncConnection
+from backburner.client.async_connection import AsyncConnection, chunks_of
 from backburner.client.client import NOT_SUCCEEDED
 from backburner.client.errors import ServerUnreachable
 from backburner.client.options import Options
@@ -114,7 +114,7 @@ class AsyncEvents:
         if self._chunks is None:
             response = await self._open.enter_async_context(self._connection.stream(self._following.ask()))
             self._following.answered(response.status_code)
-            self._chunks = response.aiter_bytes()
+            self._chunks = await self._open.enter_async_context(chunks_of(response))
         data = await anext(self._chunks, None)
         if data is not None:
             return self._following.take(data)
@@ -194,7 +194,8 @@ class AsyncClient:
     @asynccontextmanager
     async def results(self, job_id: str, *, status: Sequence[str] = ()) -> AsyncIterator[AsyncResults]:
         async with self._connection.stream(asks.results(job_id, status)) as response:
-            yield AsyncResults(response.headers.get("x-incomplete") == "true", response.aiter_bytes())
+            async with chunks_of(response) as chunks:
+                yield AsyncResults(response.headers.get("x-incomplete") == "true", chunks)
 
     async def retry(
         self,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 
 import anyio
 import anyio.to_thread
@@ -60,6 +60,18 @@ class AsyncConnection:
             else:
                 wait = attempts.refused(response)
             await self.sleep(wait)
+
+
+@asynccontextmanager
+async def chunks_of(response: httpx2.Response) -> AsyncIterator[AsyncIterator[bytes]]:
+    """The decoded bytes of a body as they come; left early, the rest is given up."""
+    # An asynchronous generator, which has to be closed where it was used. Closing waits for nothing.
+    chunks = cast("AsyncGenerator[bytes, None]", response.aiter_bytes())
+    try:
+        yield chunks
+    finally:
+        with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
+            await chunks.aclose()
 
 
 @attrs.frozen

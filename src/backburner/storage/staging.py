@@ -94,11 +94,9 @@ def make_job(
 ) -> Job:
     """Make the job appear, with its provider batches planned. Returns it.
 
-    Raises Conflict when its items, or the requests that it shares, were swept meanwhile, and QuotaExceeded.
+    Raises Conflict when its items were swept meanwhile or the job that it retries was deleted, and QuotaExceeded.
     """
     take_room(tx, quotas, new.organization_key, sum(batch.items for batch in planned), now=now)
-    if new.requests_of is not None:
-        _hold_requests(tx, key, new.requests_of)
     if tx.execute(sa.delete(loose_keys).where(loose_keys.c.id == key)).rowcount == 0:
         raise _swept()
     _hold_shared_requests(tx, new)
@@ -136,17 +134,6 @@ def make_job(
     announce_work(tx)
     announce_jobs(tx, [new.id])
     return get_job(tx, new.organization_key, new.id)
-
-
-def _hold_requests(tx: sa.Connection, key: int, requests_of: int) -> None:
-    """Make sure that the requests that the staged items share are there, and stay."""
-    # The sweeper locks the key, looks for jobs that share its requests, and deletes them from the lowest up; the
-    # first item's is the lowest that is needed.
-    tx.execute(sa.select(loose_keys.c.id).where(loose_keys.c.id == requests_of).with_for_update(read=True))
-    first = sa.select(items.c.request_idx).where(items.c.job_id == key, items.c.idx == 0).scalar_subquery()
-    there = sa.select(requests.c.idx).where(requests.c.job_id == requests_of, requests.c.idx == first)
-    if tx.execute(there).first() is None:
-        raise Conflict("requests_deleted", "The job was deleted meanwhile, and its requests with it.")
 
 
 def _hold_shared_requests(tx: sa.Connection, new: NewJob) -> None:
@@ -188,7 +175,6 @@ def sweep_key(tx: sa.Connection, key: int, *, most: int, now: datetime) -> int:
 
     Requests that a retry still uses stay; the key is then looked at again later.
     """
-    tx.execute(sa.select(loose_keys.c.id).where(loose_keys.c.id == key).with_for_update())
     for table in (items, results):
         gone = _delete_some(tx, table, key, most)
         if gone:
