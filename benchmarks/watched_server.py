@@ -12,7 +12,7 @@ import msgspec
 import trio
 
 from backburner import logs
-from backburner.serving import Ready, serve
+from backburner.serving.process import Ready, serve
 from backburner.settings import Settings
 from backburner.settings_sources import load
 

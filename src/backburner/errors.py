@@ -10,6 +10,10 @@ class BackburnerError(Exception):
     """Every error this program raises on purpose."""
 
 
+class StoppedShort(BackburnerError):
+    """The process was told to stop and did not manage to in order."""
+
+
 class TransientError(BackburnerError):
     """Not now; the same call may succeed later."""
 

@@ -69,7 +69,7 @@ async def nothing(api: Api) -> None:
     """Nothing has to be there before."""
 
 
-async def a_user(api: Api) -> str:
+async def a_user(api: Api) -> Any:
     return await user_of(api)
 
 

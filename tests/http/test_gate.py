@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from tests.http.edge import edge_app
 
 from backburner.http.gate import refusal
 
@@ -55,3 +56,19 @@ def test_what_must_not_reach_a_route_is_refused(changes, expected):
 )
 def test_what_is_merely_unusual_passes(changes):
     assert judged(**changes) is None
+
+
+@pytest.mark.parametrize(
+    "host", [b".", b"a..b", b"x" * 64, b"\xc3\xa9", b"[::1", b"[1..2]", b"a:b", b"a b", b"http://a", b"a:123456"]
+)
+def test_a_host_that_is_none_is_refused(host):
+    assert judged(headers=[(b"host", host)]) == (400, "invalid_host")
+
+
+@pytest.mark.parametrize(
+    "host", [b"", b"localhost:8283", b"[::1]:80", b"[::ffff:127.0.0.1]", b"a_b-c.example.com.", b"1.2.3.4"]
+)
+async def test_a_host_that_is_one_finds_its_route(host):
+    assert judged(headers=[(b"host", host)]) is None
+    answer = await edge_app().test_client().get("/v1/ok", headers={"host": host.decode()})
+    assert answer.status_code == 200

@@ -12,12 +12,13 @@ import attrs
 import click
 import trio
 
-from backburner import logs, serving, signing
+from backburner import logs, signing
 from backburner.cli import demo_batch
 from backburner.cli.exits import Exit
 from backburner.cli.output import say, show
 from backburner.cli.world import World, pass_world
 from backburner.client import Client
+from backburner.serving import process
 from backburner.settings import Settings
 from backburner.webhooks.receiver import WebhookReceiver
 
@@ -76,13 +77,13 @@ class _Demo:
         return outcome
 
     async def _serve(
-        self, whole: trio.CancelScope, *, task_status: trio.TaskStatus[serving.Ready] = trio.TASK_STATUS_IGNORED
+        self, whole: trio.CancelScope, *, task_status: trio.TaskStatus[process.Ready] = trio.TASK_STATUS_IGNORED
     ) -> None:
         """The demo ends with its server."""
-        await serving.serve(self.settings, on_ready=lambda ready: task_status.started(ready))  # noqa: PLW0108 - flake8-async looks for the call
+        await process.serve(self.settings, on_ready=lambda ready: task_status.started(ready))  # noqa: PLW0108 - flake8-async looks for the call
         whole.cancel()
 
-    async def _conduct(self, ready: serving.Ready, receiver: WebhookReceiver, callback_url: str) -> Exit:
+    async def _conduct(self, ready: process.Ready, receiver: WebhookReceiver, callback_url: str) -> Exit:
         say(f"Server:   {ready.url} on a temporary database, with a simulated provider")
         with Client(ready.url, ready.admin_key) as client:
             work = partial(demo_batch.run, self.world, client, self.items, callback_url)
@@ -97,7 +98,7 @@ class _Demo:
         return Exit.OK
 
 
-def _invite(ready: serving.Ready) -> None:
+def _invite(ready: process.Ready) -> None:
     show("The server runs on until Ctrl-C. In another terminal:")
     show(f"  export BACKBURNER_URL={ready.url} BACKBURNER_API_KEY={ready.admin_key}")
     show("  backburner jobs list")

@@ -9,11 +9,12 @@ from typing import Any
 import click
 import trio
 
-from backburner import logs, serving
+from backburner import logs
 from backburner.cli.banner import announce
 from backburner.cli.configured import config_option, configured, database_option, log_options, with_options
 from backburner.cli.exits import Exit
 from backburner.cli.world import World, pass_world
+from backburner.serving import process
 
 
 @click.command()
@@ -39,5 +40,5 @@ def serve(world: World, /, config: Path | None, **overrides: Any) -> int:
     settings = configured(world, config, overrides)
     logs.configure(level=settings.log_level, log_format=settings.log_format, file=settings.log_file)
     told = partial(announce, profile_path=world.profile_path, as_json=settings.log_format == "json")
-    trio.run(partial(serving.serve, settings, on_ready=told))
+    trio.run(partial(process.serve, settings, on_ready=told))
     return Exit.OK

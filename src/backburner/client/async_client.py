@@ -102,7 +102,7 @@ class AsyncEvents:
 
     async def __anext__(self) -> Event:
         while not self._ready:
-            if self._following.is_over:
+            if self._following.is_over and self._chunks is None:
                 raise StopAsyncIteration
             try:
                 self._ready.extend(await self._more())
@@ -118,14 +118,15 @@ class AsyncEvents:
         data = await anext(self._chunks, None)
         if data is not None:
             return self._following.take(data)
-        if not self._following.is_over:
-            await self._lost(None)
+        await self._lost(None)
         return []
 
     async def _lost(self, error: Exception | None) -> None:
         self._chunks = None
         await self._open.aclose()
         self._open = AsyncExitStack()
+        if self._following.is_over:
+            return
         if isinstance(error, ServerUnreachable):
             self._following.lost(error)
         await self._connection.sleep(TRY_EVERY)
@@ -193,9 +194,9 @@ class AsyncClient:
 
     @asynccontextmanager
     async def results(self, job_id: str, *, status: Sequence[str] = ()) -> AsyncIterator[AsyncResults]:
-        async with self._connection.stream(asks.results(job_id, status)) as response:
-            async with chunks_of(response) as chunks:
-                yield AsyncResults(response.headers.get("x-incomplete") == "true", chunks)
+        ask = asks.results(job_id, status)
+        async with self._connection.stream(ask) as response, chunks_of(response) as chunks:
+            yield AsyncResults(response.headers.get("x-incomplete") == "true", chunks)
 
     async def retry(
         self,

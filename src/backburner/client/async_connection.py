@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Self, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -66,7 +66,7 @@ class AsyncConnection:
 async def chunks_of(response: httpx2.Response) -> AsyncIterator[AsyncIterator[bytes]]:
     """The decoded bytes of a body as they come; left early, the rest is given up."""
     # An asynchronous generator, which has to be closed where it was used. Closing waits for nothing.
-    chunks = cast("AsyncGenerator[bytes, None]", response.aiter_bytes())
+    chunks = response.aiter_bytes()
     try:
         yield chunks
     finally:

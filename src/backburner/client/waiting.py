@@ -82,7 +82,7 @@ class Following:
             for message in self.reader.feed(data)
             if message.event == "job"
         ]
-        self.is_over = self.job_id is not None and any(event.job.is_terminal for event in found)
+        self.is_over |= self.job_id is not None and any(event.job.is_terminal for event in found)
         return found
 
     def lost(self, error: ServerUnreachable) -> None:

@@ -1,0 +1,96 @@
+"""The front door of a server: the HTTP application, and what it may ask of the system."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import attrs
+import trio
+
+from backburner import __version__
+from backburner.http.app import create_app
+from backburner.http.envelope import request_ids
+from backburner.http.hosting import serve_http
+from backburner.http.limiter import RateLimits
+from backburner.http.services import InstanceStatus, LettaDefaults, Limits, Services
+from backburner.providers.anthropic import LIMITS
+from backburner.serving.origins import Origins
+from backburner.settings import Settings
+from backburner.storage.quotas import Quotas
+from backburner.system import System
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Front:
+    """The HTTP server."""
+
+    settings: Settings
+    origins: Origins
+    system: System
+
+    async def __call__(self, stop: trio.Event, *, task_status: trio.TaskStatus[str]) -> None:
+        services = self._services(stop)
+        app = create_app(services)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(services.live.run)
+            address = await nursery.start(
+                partial(
+                    serve_http,
+                    app,
+                    host=self.settings.host,
+                    port=self.settings.port,
+                    stop=stop,
+                    graceful_timeout=self.settings.shutdown_grace_seconds / 3,
+                    new_request_id=request_ids(self.origins.ids),
+                )
+            )
+            task_status.started(address.url)
+
+    def _services(self, stop: trio.Event) -> Services:
+        settings, system = self.settings, self.system
+        return Services(
+            database=system.database,
+            clock=self.origins.clock,
+            ids=self.origins.ids,
+            changes=system.changes,
+            limits=Limits(
+                max_request_bytes=settings.max_request_bytes,
+                max_items_per_job=settings.max_items_per_job,
+                max_item_bytes=LIMITS.max_item_bytes,
+                chunk_items=settings.chunk_items,
+                chunk_bytes=settings.chunk_bytes,
+            ),
+            provider=settings.provider_name,
+            providers=frozenset({settings.provider_name}),
+            allow_private_callbacks=settings.callback_allow_private_networks,
+            public_url=settings.public_url,
+            rate_limits=RateLimits(
+                requests_per_second=settings.rate_limit_requests_per_second,
+                burst=settings.rate_limit_burst,
+                failures_per_minute=settings.auth_failures_per_minute,
+            ),
+            quotas=Quotas(open_jobs=settings.quota_open_jobs, items_per_day=settings.quota_items_per_day),
+            letta=LettaDefaults(model=settings.letta_default_model, max_tokens=settings.letta_default_max_tokens),
+            step_down=system.step_down,
+            overload=lambda: "is behind with writing" if system.writer.is_behind else None,
+            metrics_public=settings.metrics_public,
+            registry=system.metrics.registry,
+            work=system.work,
+            status=self._status,
+            poll_now=system.poll_now,
+            ready=lambda: "the server is stopping" if stop.is_set() else None,
+            stopping=stop,
+            version=__version__,
+        )
+
+    def _status(self) -> InstanceStatus:
+        system = self.system
+        ticker = system.ticker
+        return InstanceStatus(
+            is_leader=system.leader.is_leader,
+            refusal=system.leader.refusal,
+            writer_queue=system.writer.queue,
+            background_tasks=trio.lowlevel.current_statistics().tasks_living,
+            polling_enabled=self.settings.enable_batch_job_polling,
+            next_tick_at=None if ticker is None else ticker.next_tick_at,
+        )

@@ -1,0 +1,113 @@
+"""One server process, from its settings to its exit: what is opened, in which order, and closed again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Callable
+from contextlib import AsyncExitStack, closing
+from functools import partial
+
+import attrs
+import structlog
+import trio
+
+from backburner.errors import StoppedShort
+from backburner.serving.database import (
+    asyncio_loop,
+    bootstrap,
+    hold_file,
+    make_database,
+    prepare_schema,
+    refuse_open_door,
+)
+from backburner.serving.front import Front
+from backburner.serving.origins import Origins
+from backburner.serving.provider import frozen, preload, provider_for
+from backburner.serving.wiring import make_system
+from backburner.settings import Settings
+
+log = structlog.get_logger()
+
+FIRST_CAMPAIGN = 1.0  # seconds that `ready` waits to be able to say whether this instance leads
+
+
+@attrs.frozen(kw_only=True)
+class Ready:
+    """What is known when the server answers."""
+
+    url: str
+    database: str
+    provider: str
+    role: str  # leader or standby
+    admin_key: str | None  # only at the first start
+
+
+async def serve(settings: Settings, *, on_ready: Callable[[Ready], None]) -> None:
+    """Serve until SIGTERM or SIGINT, then stop in order; a second signal stops at once.
+
+    Raises StoppedShort when the stop did not end in order. Before `on_ready` it may raise SettingError, CannotListen,
+    StorageUnusable (AlreadyHeld too) and StorageUnavailable.
+    """
+    origins = Origins()
+    stop = trio.Event()
+    with trio.CancelScope() as whole:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(_watch_signals, stop, whole)
+            nursery.start_soon(_bound_the_stop, stop, whole, settings.shutdown_grace_seconds)
+            async with AsyncExitStack() as stack:
+                await _run(settings, origins, stop, stack, on_ready)
+            nursery.cancel_scope.cancel()
+    if whole.cancelled_caught:
+        raise StoppedShort("The ordered stop was cut short; nothing that was answered is lost.")
+
+
+async def _watch_signals(
+    stop: trio.Event, whole: trio.CancelScope, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        task_status.started()
+        async for number in signals:
+            log.info("asked to stop", signal=signal.Signals(number).name)
+            if stop.is_set():
+                whole.cancel(reason="second signal")
+            stop.set()
+
+
+async def _bound_the_stop(stop: trio.Event, whole: trio.CancelScope, grace: float) -> None:
+    await stop.wait()
+    await trio.sleep(grace)
+    log.error("the ordered stop took too long and is cut short", grace_seconds=grace)
+    whole.cancel(reason="shutdown_grace_seconds are over")
+
+
+async def _run(
+    settings: Settings, origins: Origins, stop: trio.Event, stack: AsyncExitStack, on_ready: Callable[[Ready], None]
+) -> None:
+    trio.to_thread.current_default_thread_limiter().total_tokens = settings.event_loop_threadpool_max_workers
+    instance_id = f"{socket.gethostname()}-{os.getpid()}"
+    await hold_file(settings, origins, instance_id, stack)
+    database = stack.enter_context(closing(await make_database(settings, origins)))
+    await prepare_schema(database, settings, origins)
+    admin_key = await bootstrap(database, settings, origins)
+    await refuse_open_door(database, settings)
+    if not database.is_sqlite:
+        await stack.enter_async_context(asyncio_loop())
+    open_provider = await stack.enter_async_context(provider_for(settings, origins, database))
+    system = make_system(settings, origins, database, instance_id, partial(frozen, open_provider))
+    front = Front(settings=settings, origins=origins, system=system)
+    async with trio.open_nursery() as nursery:
+        url = await nursery.start(system.run, front, stop)
+        with trio.move_on_after(FIRST_CAMPAIGN):
+            await system.leader.tried.wait()
+        nursery.start_soon(preload)
+        on_ready(
+            Ready(
+                url=settings.public_url or url,
+                database=settings.database_url,
+                provider=settings.provider_name,
+                role="leader" if system.leader.is_leader else "standby",
+                admin_key=admin_key,
+            )
+        )

@@ -1,0 +1,89 @@
+"""The provider of a server: the real one, a sandbox somewhere, or one inside this process."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
+from functools import partial
+from pathlib import Path
+
+import attrs
+import trio
+
+from backburner.providers.anthropic import open_anthropic
+from backburner.providers.base import Provider
+from backburner.serving.database import sqlite_path
+from backburner.serving.origins import Origins
+from backburner.settings import Settings
+from backburner.storage.database import Database
+
+SANDBOX = "sandbox"
+
+
+OpenProvider = Callable[[], AbstractAsyncContextManager[Provider]]
+
+
+@asynccontextmanager
+async def provider_for(settings: Settings, origins: Origins, database: Database) -> AsyncIterator[OpenProvider]:
+    """How to open the provider; the embedded sandbox, if that is it, serves meanwhile."""
+    connect = partial(open_anthropic, request_timeout=settings.llm_request_timeout_seconds, name=settings.provider_name)
+    default_url = attrs.fields(Settings).anthropic_base_url.default
+    if settings.provider_name != SANDBOX or settings.anthropic_base_url != default_url:
+        key = settings.anthropic_api_key or secrets.token_urlsafe(8)
+        yield partial(connect, api_key=key, base_url=settings.anthropic_base_url)
+        return
+    async with trio.open_nursery() as nursery:
+        port = await nursery.start(_serve_sandbox, settings, origins, _sandbox_path(settings, database))
+        yield partial(connect, api_key=SANDBOX, base_url=f"http://127.0.0.1:{port}")
+        nursery.cancel_scope.cancel()
+
+
+async def preload() -> None:
+    """Load the SDK, which takes a second, before a standby has to take over in two."""
+    await trio.to_thread.run_sync(partial(importlib.import_module, "backburner.providers.anthropic_calls"))
+
+
+@asynccontextmanager
+async def frozen(open_provider: OpenProvider) -> AsyncIterator[Provider]:
+    """The provider, with everything that is loaded by now kept out of later garbage collections.
+
+    The SDK alone holds so many objects that each full collection would stall the loop for a tenth of a second.
+    """
+    async with open_provider() as provider:
+        gc.collect()
+        gc.freeze()
+        yield provider
+
+
+def _sandbox_path(settings: Settings, database: Database) -> Path | None:
+    if not database.is_sqlite:
+        return Path("backburner.sandbox")
+    path = sqlite_path(settings)
+    return None if path is None else path.with_name(path.name + ".sandbox")
+
+
+async def _serve_sandbox(
+    settings: Settings, origins: Origins, path: Path | None, *, task_status: trio.TaskStatus[int]
+) -> None:
+    # Not needed with a real provider.
+    from backburner.providers.sandbox.engine import Sandbox  # noqa: PLC0415
+    from backburner.providers.sandbox.faults import parse_fault  # noqa: PLC0415
+    from backburner.providers.sandbox.options import SandboxOptions  # noqa: PLC0415
+    from backburner.providers.sandbox.serve import serve_sandbox  # noqa: PLC0415
+
+    options = SandboxOptions(
+        seed=settings.sandbox_seed,
+        latency_seconds=settings.sandbox_latency_seconds,
+        batch_seconds=(settings.sandbox_batch_seconds / 2, settings.sandbox_batch_seconds * 1.5),
+        speed=settings.sandbox_speed,
+        errored=settings.sandbox_errored_share,
+        expired=settings.sandbox_expired_share,
+        canceled=settings.sandbox_canceled_share,
+    )
+    with closing(Sandbox(clock=origins.clock, options=options, path=path)) as engine:
+        for rule in settings.sandbox_faults.split():
+            engine.faults.add(parse_fault(rule))
+        await serve_sandbox(engine, "127.0.0.1", 0, task_status=task_status)

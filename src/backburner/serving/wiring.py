@@ -1,0 +1,95 @@
+"""From the settings to the system and its pace."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from backburner.actors.listener import Feed
+from backburner.leadership import Leadership
+from backburner.model import Term
+from backburner.serving.origins import Origins
+from backburner.serving.provider import SANDBOX, OpenProvider
+from backburner.settings import Settings
+from backburner.storage import fence, postgresql
+from backburner.storage.database import Database
+from backburner.storage.local_leadership import LocalLeadership
+from backburner.system import Pace, System
+from backburner.webhooks.pinned import pinned_transport
+from backburner.webhooks.sender import WebhookSender
+
+SETTLE, SANDBOX_SETTLE = 120.0, 1.0  # seconds; the sandbox has no replicas that lag behind
+
+
+def make_system(
+    settings: Settings, origins: Origins, database: Database, instance_id: str, open_provider: OpenProvider
+) -> System:
+    sender = WebhookSender(
+        transport=pinned_transport(allow_private=settings.callback_allow_private_networks),
+        clock=origins.clock,
+        timeout=settings.callback_timeout_seconds,
+        allow_private=settings.callback_allow_private_networks,
+    )
+    return System(
+        database=database,
+        provider_name=settings.provider_name,
+        open_provider=open_provider,
+        leadership=_leadership(database, origins, instance_id),
+        sender=sender,
+        clock=origins.clock,
+        random=origins.random,
+        ids=origins.ids,
+        pace=pace_of(settings),
+        feed=_feed(database),
+    )
+
+
+def pace_of(settings: Settings) -> Pace:
+    """The actors' numbers, from the settings."""
+    settle = SANDBOX_SETTLE if settings.provider_name == SANDBOX else SETTLE
+    return Pace(
+        interval=settings.poll_running_llm_batches_interval_seconds,
+        jitter=settings.poll_jitter_seconds,
+        page_size=settings.batch_job_polling_batch_size,
+        poll_concurrency=settings.poll_concurrency,
+        lookback=timedelta(weeks=settings.batch_job_polling_lookback_weeks),
+        lock_retry=settings.poll_lock_retry_interval_seconds,
+        most_queued=settings.provider_max_queued_items,
+        settle=settle if settings.submit_settle_seconds is None else settings.submit_settle_seconds,
+        write_rows=settings.write_rows,
+        write_bytes=settings.write_bytes,
+        write_window=settings.write_window_seconds,
+        callback_concurrency=settings.callback_concurrency,
+        callback_timeout=settings.callback_timeout_seconds,
+        drain=settings.shutdown_grace_seconds / 3,
+        may_lead=settings.enable_batch_job_polling,
+    )
+
+
+def _leadership(database: Database, origins: Origins, instance_id: str) -> Leadership:
+    def new_term_id() -> str:
+        return str(origins.ids.uuid7())
+
+    if not database.is_sqlite:
+        from backburner.storage.postgres_leadership import PostgresLeadership  # noqa: PLC0415
+
+        return PostgresLeadership(
+            dsn=postgresql.conninfo(database.url), instance_id=instance_id, new_term_id=new_term_id
+        )
+
+    async def new_term() -> Term:
+        return await database.write(
+            fence.begin_term, term_id=new_term_id(), instance_id=instance_id, now=origins.clock.now()
+        )
+
+    async def end_term(term: Term, reason: str) -> None:
+        await database.write(fence.end_term, term, now=origins.clock.now(), reason=reason)
+
+    return LocalLeadership(new_term=new_term, end_term=end_term)
+
+
+def _feed(database: Database) -> Feed | None:
+    if database.is_sqlite:
+        return None
+    from backburner.storage.feed import NotificationFeed  # noqa: PLC0415
+
+    return NotificationFeed(postgresql.conninfo(database.url))
