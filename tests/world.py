@@ -65,9 +65,13 @@ class Nothing(httpx2.AsyncByteStream):
 
 @attrs.define(eq=False)
 class Life:
-    """What a killed instance does from then on: nothing. Whatever it still tries to reach does not answer."""
+    """What a killed instance does from then on: nothing. Whatever it still tries to reach does not answer.
+
+    `trouble` is asked before and after each transaction and may raise.
+    """
 
     is_over: bool = False
+    trouble: Callable[[str], None] = lambda _: None
 
     async def goes_on(self) -> None:
         """Return at once, or never."""
@@ -78,7 +82,10 @@ class Life:
         async def mortal(work: Callable[[], T], /) -> T:
             await trio.lowlevel.checkpoint()
             await self.goes_on()
-            return work()
+            self.trouble("before")
+            result = work()
+            self.trouble("after")
+            return result
 
         return mortal
 
@@ -113,11 +120,11 @@ class World:
     calls: list[tuple[float, str, str]] = attrs.field(factory=list)  # of the provider: (virtual second, method, path)
 
     @asynccontextmanager
-    async def instance(self) -> AsyncIterator[System]:
+    async def instance(self, life: Life | None = None) -> AsyncIterator[System]:
         """A running instance; stopped in order on leaving."""
         stop = trio.Event()
         async with trio.open_nursery() as nursery:
-            system = self.system()
+            system = self.system(life)
             await nursery.start(system.run, no_front, stop)
             try:
                 yield system

@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+import structlog
+
 from backburner import signing
 from backburner.api_keys import hash_key, new_key, shown_prefix
 from backburner.serving.origins import Origins
