@@ -192,6 +192,9 @@ class System:
         self._stored += applied.stored_results
         self.metrics.stored(applied.stored_results)
         self.changes.changed(applied.jobs)
+        if applied.uncertain:
+            self.changes.all_changed()
+            self.work()
         if applied.callbacks_due:
             self._bells["deliver"].ring()
         if applied.places_freed:

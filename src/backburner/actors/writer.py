@@ -167,7 +167,8 @@ class Writer:
         wait = RETRY_FIRST
         while True:
             try:
-                return await self._apply(term, group)
+                applied = await self._apply(term, group)
+                return attrs.evolve(applied, uncertain=wait > RETRY_FIRST)
             except StorageUnavailable as error:
                 self._database_away = True
                 log.warning("write postponed", error=str(error), writes=len(group), retry_seconds=round(wait, 3))

@@ -42,6 +42,7 @@ class Applied:
     stored_results: int = 0
     callbacks_due: bool = False
     places_freed: bool = False  # in the provider's queue
+    uncertain: bool = False  # an earlier try may have been committed: then more has changed than is said here
 
 
 def apply_leader_commands(
