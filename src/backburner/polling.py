@@ -10,6 +10,7 @@ import attrs
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 FIRST_POLL = 5.0  # seconds after submission: short batches end within a minute
+ROUNDING = 0.01  # seconds; a look on the grid is one, although the time of it was rounded
 GROWTH = 0.5  # a batch is polled again after half of its age, so young ones sooner than old ones
 RETRY_AFTER_CAP = 600.0  # seconds; a provider that asks for more is asked again after this all the same
 FAILURE_BASE = 2.0  # seconds after the first failure, doubling
@@ -29,7 +30,7 @@ def next_poll(submitted_at: datetime, now: datetime, *, interval: float, phase: 
     while grid > wait:
         grid /= 2
     since_grid = (now - EPOCH).total_seconds() - phase
-    return now + timedelta(seconds=grid * math.floor((since_grid + wait) / grid) - since_grid)
+    return now + timedelta(seconds=grid * math.floor((since_grid + wait + ROUNDING) / grid) - since_grid)
 
 
 def after_failure(failures: int, now: datetime, *, retry_after: float | None, random: Random) -> datetime:

@@ -149,4 +149,6 @@ def test_keys_are_listed_and_revoked(terminal):
     assert terminal.run("keys", "list", answers=[page({"id": "key-1", "scopes": ["read", "write"]})]).out.splitlines()[
         1
     ].split()[:3] == ["key-1", "-", "read,write"]
-    assert terminal.run("keys", "revoke", "key-1", answers=[ok({"id": "key-1"})]).server.paths == ["DELETE /v1/admin/keys/key-1"]
+    assert terminal.run("keys", "revoke", "key-1", answers=[ok({"id": "key-1"})]).server.paths == [
+        "DELETE /v1/admin/keys/key-1"
+    ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from tests.processes.harness import (
     BASE,
     KEY,
@@ -38,19 +37,19 @@ def test_the_other_instance_finishes_the_work_of_a_killed_leader(tmp_path, postg
             ended = await_end(client, job["id"])
             status = client.get("/v1/admin/scheduler/status").json()
 
-            assert ("leader", "standby") == (first.role, second.role)
-            assert ("completed", 3000) == (ended["status"], ended["request_counts"]["succeeded"])
-            assert 3 == len(provider_batches(provider))
-            assert (True, 2) == (status["is_leader"], status["leader"]["epoch"])
+            assert (first.role, second.role) == ("leader", "standby")
+            assert (ended["status"], ended["request_counts"]["succeeded"]) == ("completed", 3000)
+            assert len(provider_batches(provider)) == 3
+            assert (status["is_leader"], status["leader"]["epoch"]) == (True, 2)
 
 
 def test_a_second_process_on_one_sqlite_file_is_refused_with_the_holders_name(tmp_path):
     with serve(tmp_path) as server:
         refused = run(tmp_path, "serve", environ=BASE)
 
-        assert 1 == refused.returncode
+        assert refused.returncode == 1
         assert f"process {server.popen.pid}" in refused.stderr
-        assert 1 == len(refused.stderr.strip().splitlines())
+        assert len(refused.stderr.strip().splitlines()) == 1
 
 
 def test_a_standby_takes_over_the_file_of_a_killed_server(tmp_path):
@@ -58,7 +57,7 @@ def test_a_standby_takes_over_the_file_of_a_killed_server(tmp_path):
         job = submit(client, request_lines(20))
         first.kill()
     with serve(tmp_path, "--standby") as second, second.client() as client:
-        assert "completed" == await_end(client, job["id"])["status"]
+        assert await_end(client, job["id"])["status"] == "completed"
 
 
 def test_sigterm_in_the_middle_of_everything_loses_nothing(tmp_path):
@@ -67,14 +66,14 @@ def test_sigterm_in_the_middle_of_everything_loses_nothing(tmp_path):
             job = submit(client, request_lines(4000), chunk_items="500", callback_url=receiver.url)
             while client.get(f"/v1/jobs/{job['id']}").json()["request_counts"]["succeeded"] == 0:
                 pass
-            assert 0 == server.stop(timeout=15)
+            assert server.stop(timeout=15) == 0
         with serve(tmp_path, environ=using(provider)) as server, server.client() as client:
             ended = await_end(client, job["id"])
             stored = results(client, job["id"])
             receiver.await_one()
 
-        assert ("completed", 4000, 4000) == (ended["status"], ended["request_counts"]["succeeded"], len(stored))
-        assert 8 == len(provider_batches(provider))
+        assert (ended["status"], ended["request_counts"]["succeeded"], len(stored)) == ("completed", 4000, 4000)
+        assert len(provider_batches(provider)) == 8
 
 
 def test_a_cancelled_job_keeps_what_was_finished_and_tells_the_provider(tmp_path):
@@ -89,19 +88,19 @@ def test_a_cancelled_job_keeps_what_was_finished_and_tells_the_provider(tmp_path
             receiver.await_one()
 
         counts = ended["request_counts"]
-        assert 202 == accepted.status_code
-        assert ("cancelled", "cancelled_by_user") == (ended["status"], ended["stop_reason"])
+        assert accepted.status_code == 202
+        assert (ended["status"], ended["stop_reason"]) == ("cancelled", "cancelled_by_user")
         assert counts["succeeded"] > 0
         assert counts["canceled"] > 0
         assert 4000 == counts["succeeded"] + counts["canceled"] == len(stored)
         assert any(batch["cancel_initiated_at"] for batch in provider_batches(provider))
-        assert ["job.cancelled"] == [body["type"] for body in receiver.bodies]
+        assert [body["type"] for body in receiver.bodies] == ["job.cancelled"]
 
 
 def test_an_unreachable_database_is_one_clear_line(tmp_path):
     refused = run(tmp_path, "serve", "--database", "postgresql://nobody@127.0.0.1:9/none", environ=BASE)
 
-    assert 1 == refused.returncode
+    assert refused.returncode == 1
     assert "127.0.0.1" in refused.stderr
     assert "Traceback" not in refused.stderr
 
@@ -109,6 +108,6 @@ def test_an_unreachable_database_is_one_clear_line(tmp_path):
 def test_a_wrong_setting_is_one_line_and_exit_status_2(tmp_path):
     refused = run(tmp_path, "serve", environ=BASE | {"BACKBURNER_POLL_CONCURRENCY": "many"})
 
-    assert 2 == refused.returncode
+    assert refused.returncode == 2
     assert "poll_concurrency" in refused.stderr
     assert KEY not in refused.stderr

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from tests.processes.harness import (
     Process,
     await_end,
@@ -58,12 +57,12 @@ def test_a_killed_server_loses_nothing_and_pays_nothing_twice(tmp_path, database
             ended = await_end(client, job["id"])
             stored = results(client, job["id"])
             receiver.await_one()
-            assert 0 == server.stop()
+            assert server.stop() == 0
 
-        assert ("completed", ITEMS) == (ended["status"], ended["request_counts"]["succeeded"])
+        assert (ended["status"], ended["request_counts"]["succeeded"]) == ("completed", ITEMS)
         assert [f"item-{number}" for number in range(ITEMS)] == [line["custom_id"] for line in stored]
         assert ended["usage"]["output_tokens"] == sum(
             line["result"]["message"]["usage"]["output_tokens"] for line in stored
         )
-        assert CHUNKS == len(provider_batches(provider))
+        assert len(provider_batches(provider)) == CHUNKS
         assert {job["id"]} == {body["job_id"] for body in receiver.bodies}

@@ -8,7 +8,6 @@ from collections import Counter
 import httpx2
 import msgspec
 import pytest
-
 from tests.processes.harness import (
     SANDBOX_HEADERS,
     Process,
@@ -41,13 +40,16 @@ def provider_results(provider: Process, batch: dict[str, object]) -> dict[int, b
 
 def test_every_item_has_one_result_byte_equal_to_the_providers(tmp_path):
     shares = ("--errored", "0.1", "--expired", "0.05", "--canceled", "0.05")
-    with sandbox(tmp_path, "--batch-seconds", "1-3", *shares) as provider:
-        with serve(tmp_path, environ=using(provider)) as server, server.client() as client:
-            job = submit(client, request_lines(ITEMS))
-            ended = await_end(client, job["id"])
-            text = client.get(f"/v1/batches/{job['id']}/results").raise_for_status().content
-            batches = client.get(f"/v1/batches/{job['id']}").json()["provider_batches"]["data"]
-            sent = {index: raw for batch in batches for index, raw in provider_results(provider, batch).items()}
+    with (
+        sandbox(tmp_path, "--batch-seconds", "1-3", *shares) as provider,
+        serve(tmp_path, environ=using(provider)) as server,
+        server.client() as client,
+    ):
+        job = submit(client, request_lines(ITEMS))
+        ended = await_end(client, job["id"])
+        text = client.get(f"/v1/batches/{job['id']}/results").raise_for_status().content
+        batches = client.get(f"/v1/batches/{job['id']}").json()["provider_batches"]["data"]
+        sent = {index: raw for batch in batches for index, raw in provider_results(provider, batch).items()}
 
     stored = [msgspec.json.decode(line, type=Line) for line in text.splitlines()]
     assert [f"item-{number}" for number in range(ITEMS)] == [line.custom_id for line in stored]
@@ -60,4 +62,4 @@ def test_every_item_has_one_result_byte_equal_to_the_providers(tmp_path):
         message = msgspec.json.decode(raw).get("message") or {}
         used.update({name: message["usage"][name] for name in ended["usage"]} if message else {})
     assert dict(used) == ended["usage"]
-    assert "completed_with_errors" == ended["stop_reason"]
+    assert ended["stop_reason"] == "completed_with_errors"

@@ -67,16 +67,17 @@ class Ticker:
     async def _turn(self, readers: trio.Nursery) -> float:
         """One cycle. Returns the seconds until the next."""
         try:
-            if not self._quiet_seconds() and await self.database.read(is_polling):
+            polling = await self.database.read(is_polling)
+            if polling and not self._quiet_seconds():
                 await self.cycle(readers)
-            return await self._until_next()
+            return await self._until_next(polling)
         except StorageUnavailable as error:
             log.warning("tick skipped", error=str(error))
             return AWAY
 
-    async def _until_next(self) -> float:
+    async def _until_next(self, polling: bool) -> float:
         wait = tick_jitter(self.interval, self.jitter, self.random)
-        if await self.database.read(is_polling):
+        if polling:
             due = await self.database.read(next_poll_time, self.provider.name)
             if due is not None:
                 # What is being read stays due until it is done.

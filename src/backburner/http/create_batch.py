@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from functools import partial
 
+import trio
 from quart import Response
 
 from backburner.errors import BackburnerError, Invalid
@@ -23,7 +24,7 @@ from backburner.http.ndjson import LineReader
 from backburner.http.requests_reader import RequestsReader
 from backburner.http.services import Services
 from backburner.http.shapes import job_json
-from backburner.http.upload import Upload, drop
+from backburner.http.upload import DROP_SECONDS, Upload, drop
 from backburner.intake import Intake
 from backburner.model import Job, NewJob, Principal
 from backburner.states import JobType
@@ -51,7 +52,8 @@ async def create_batch(call: Call) -> Response:
             return reply(_checked(intake, options))
         return await _make(call, intake, options)
     except BackburnerError:
-        await drop(upload.intake)
+        with trio.move_on_after(DROP_SECONDS, shield=True):
+            await drop(upload.intake)
         raise
 
 

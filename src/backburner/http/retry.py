@@ -8,6 +8,7 @@ from typing import Annotated
 
 import attrs
 import msgspec
+import trio
 from quart import Response
 
 from backburner.errors import BackburnerError, Conflict, Invalid
@@ -17,7 +18,7 @@ from backburner.http.checks import check_callback
 from backburner.http.create_batch import told_of_batch
 from backburner.http.items import CUSTOM_ID
 from backburner.http.services import Services
-from backburner.http.upload import drop
+from backburner.http.upload import DROP_SECONDS, drop
 from backburner.intake import open_intake, share_items
 from backburner.model import Job, NewJob, Principal
 from backburner.states import ItemStatus, JobType
@@ -129,7 +130,8 @@ async def _make(call: Call, job: Job, choice: Choice, new: NewJob) -> Response:
             quotas=services.quotas,
         )
     except BackburnerError:
-        await drop(intake)
+        with trio.move_on_after(DROP_SECONDS, shield=True):
+            await drop(intake)
         raise
     services.work()
     return answer

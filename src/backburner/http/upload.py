@@ -99,6 +99,10 @@ class Upload:
         return self.intake
 
 
+#: Seconds that dropping an upload may hold up a request that is being cancelled; the sweeper would do it later.
+DROP_SECONDS = 2.0
+
+
 async def drop(intake: Intake | None) -> None:
     """Nothing comes of it. When the database is away, the sweeper finds the leftovers by their age."""
     if intake is not None:

@@ -76,8 +76,8 @@ class Provider(Protocol):
         """Make one batch. Never repeated by the adapter; the call has one of these outcomes:
 
         a view (the batch was made); ProviderUnavailable or ProviderPaused (nothing was made, later it may be);
-        SubmissionTooLarge (nothing was made, send less at once); SubmissionRefused (nothing was made, never send this again);
-        SubmissionUnknown (a batch may have been made: look for it with `find`). Cancellation is an unknown outcome too.
+        SubmissionTooLarge (nothing was made, send less at once); SubmissionRefused (nothing was made, never send this
+        again); SubmissionUnknown (a batch may have been made: look for it with `find`). Cancelling is unknown too.
         """
         ...
 

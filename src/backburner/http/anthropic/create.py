@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 
 import msgspec
+import trio
 from quart import Response
 
 from backburner.errors import BackburnerError
@@ -19,7 +20,7 @@ from backburner.http.items import check_item
 from backburner.http.requests_reader import RequestsReader
 from backburner.http.services import Services
 from backburner.http.strict import decode
-from backburner.http.upload import Upload, drop
+from backburner.http.upload import DROP_SECONDS, Upload, drop
 from backburner.intake import Intake
 from backburner.model import NewJob
 from backburner.states import JobType
@@ -44,7 +45,8 @@ async def create_batch(call: Call) -> Response:
     try:
         return await _make(call, await _read(call, upload), new)
     except BackburnerError:
-        await drop(upload.intake)
+        with trio.move_on_after(DROP_SECONDS, shield=True):
+            await drop(upload.intake)
         raise
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 import msgspec
+import trio
 from quart import Response
 
 from backburner.errors import BackburnerError, Conflict, Invalid
@@ -18,7 +19,7 @@ from backburner.http.letta.job_shapes import batch_json
 from backburner.http.letta.requests import checker
 from backburner.http.requests_reader import RequestsReader
 from backburner.http.strict import decode
-from backburner.http.upload import Upload, drop
+from backburner.http.upload import DROP_SECONDS, Upload, drop
 from backburner.intake import Intake
 from backburner.model import NewJob
 from backburner.states import JobType
@@ -46,7 +47,8 @@ async def create_batch(call: Call) -> Response:
         callback_url = _callback(call, await _read(call, upload))
         return await _make(call, await _finished(upload), _new_job(call, callback_url, began))
     except BackburnerError:
-        await drop(upload.intake)
+        with trio.move_on_after(DROP_SECONDS, shield=True):
+            await drop(upload.intake)
         raise
 
 
