@@ -111,7 +111,7 @@ class Executioner(trio.abc.Instrument):
 
 def simulated(seed: int, story: Callable[[Random], Awaitable[None]]) -> None:
     """Run a story so that the seed decides everything, the order of tasks included."""
-    trio_run._ALLOW_DETERMINISTIC_SCHEDULING = True
+    trio_run._ALLOW_DETERMINISTIC_SCHEDULING = True  # type: ignore[misc]  # the switch that Trio has for this
     trio_run._r.seed(seed)
     trio.run(story, Random(seed), clock=MockClock(autojump_threshold=0))
 

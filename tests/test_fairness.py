@@ -98,4 +98,4 @@ async def test_a_large_batch_is_not_starved_by_small_ones(autojump_clock):
             for job in [large, *small]:
                 await world.ended(system, job)
             started = [(await world.job(job)).started_at for job in [*small[:6], large, *small[6:]]]
-        assert started == sorted(started)
+        assert started == sorted(filter(None, started))

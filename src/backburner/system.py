@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, closing
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from random import Random
 from typing import Any, Protocol
@@ -14,6 +14,7 @@ import trio
 
 from backburner.actors.account import AccountKeeper, TermWrites
 from backburner.actors.callbacks import Callbacks, Sender
+from backburner.actors.delivery_queue import DeliveryQueue
 from backburner.actors.ingest import Ingest
 from backburner.actors.leader import Leader
 from backburner.actors.listener import Feed, Listener
@@ -29,9 +30,8 @@ from backburner.commands import DeliveryAttempted
 from backburner.ids import Ids
 from backburner.leadership import Leadership, Mandate
 from backburner.metrics import Metrics
-from backburner.model import DueDelivery
 from backburner.providers.base import Provider
-from backburner.storage import deliveries, facts
+from backburner.storage import facts
 from backburner.storage.apply import Applied
 from backburner.storage.database import Database
 from backburner.storage.fence import fenced
@@ -66,19 +66,6 @@ class Front(Protocol):
     """What lets work in. Reports what it is reached by, stops when `stop` is set and its last answer is given."""
 
     async def __call__(self, stop: trio.Event, *, task_status: trio.TaskStatus[str]) -> None: ...
-
-
-@attrs.frozen
-class DeliveryQueue:
-    """What the callback actor asks of storage."""
-
-    database: Database
-
-    async def claim_deliveries(self, **chosen: Any) -> list[DueDelivery]:
-        return await self.database.write(deliveries.claim_deliveries, **chosen)
-
-    async def next_delivery_at(self, **chosen: Any) -> datetime | None:
-        return await self.database.read(deliveries.next_delivery_at, **chosen)
 
 
 @attrs.define(kw_only=True, eq=False)

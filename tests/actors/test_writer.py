@@ -56,7 +56,7 @@ async def writer(
     send, receive = trio.open_memory_channel[Write](CHANNEL_SIZE)
     async with trio.open_nursery() as nursery:
         made = Writer(
-            database=notebook,  # type: ignore[arg-type]
+            database=notebook,
             inbox=receive, ids=Ids(clock, random), clock=clock, random=random, rows=rows, size=size, window=window,
             on_applied=lambda _: None,
         )  # fmt: skip
@@ -105,7 +105,7 @@ async def test_a_group_holds_no_more_rows_than_allowed(autojump_clock):
     async with writer(notebook, rows=5) as writes:
         for texts in ("ab", "cd", "ef", "ghijklm", "n"):
             await writes.send(page(*texts))
-    assert [sum(len(command.rows) for command in group) for group in notebook.transactions] == [4, 2, 7, 1]
+    assert [sum(map(len, [command.rows for command in group])) for group in notebook.transactions] == [4, 2, 7, 1]
 
 
 async def test_a_group_is_closed_when_it_is_large_enough(autojump_clock):

@@ -114,7 +114,7 @@ async def test_a_claim_whose_process_died_is_taken_over(autojump_clock, api):
 async def held_by(api, use: Use) -> edge.Held:
     """What a request of this use holds while it is under way."""
     claim = await api.database.write(idempotency.claim, use, now=api.services.clock.now())
-    return edge.Held(claim, None, 1000)  # type: ignore[arg-type]  # its request is not looked at
+    return edge.Held(claim, None, 1000)  # its request is not looked at
 
 
 async def test_a_long_upload_keeps_its_claim(autojump_clock, api):

@@ -75,7 +75,7 @@ def test_sweeping_goes_in_steps_and_finishes(stock: Stock, tx: sa.Connection):
     staging.stage_items(tx, key, 0, named(*(f"i{n}" for n in range(25))), now=NOW)
     assert staging.loose_key_before(tx, NOW) is None
     assert staging.loose_key_before(tx, later(1)) == key
-    steps = []
+    steps: list[int] = []
     while steps[-1:] != [0]:
         steps.append(staging.sweep_key(tx, key, most=10, now=NOW))
     assert steps == [10, 10, 5, 10, 10, 5, 0]

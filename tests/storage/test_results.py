@@ -140,7 +140,7 @@ def test_an_adoption_that_was_wrong_is_undone(stock: Stock):
     term, job = stock.term(), stock.job(2)
     (batch,) = stock.submitted(job)
     apply(stock, term, ended(term, batch))
-    submissions.rule_out(stock.tx, batch.key, [batch.provider_batch_id], look_at=later(1))
+    submissions.rule_out(stock.tx, batch.key, [str(batch.provider_batch_id)], look_at=later(1))
     (undone,) = stock.batches(job)
     assert (undone.status, undone.provider_batch_id, undone.intent_at) == (BatchStatus.UNKNOWN, None, NOW)
     assert shown(stock, job).batches.ended == 0

@@ -124,7 +124,7 @@ async def _held(services: Services, held: Held, act: Callable[[Held | None], Awa
             nursery.cancel_scope.cancel(reason="request done")
     finally:
         if not held.recorded:
-            await _release(database, held.claim)  # shielded, with a deadline, by itself
+            await _release(database, held.claim)  # noqa: ASYNC102  # shielded, with a deadline, by itself
     if failure is not None:
         raise failure
     return response

@@ -113,7 +113,7 @@ class Calls:
         try:
             yield Download(answer=self._head(response), patience=self.patience, chunks=chunks, gunzip=gunzip)
         finally:
-            await _unwind(chunks)  # shielded and cancelled by itself
+            await _unwind(chunks)  # noqa: ASYNC102  # shielded and cancelled by itself
             with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
                 await response.aclose()
 

@@ -65,7 +65,7 @@ def _sandbox_path(settings: Settings, database: Database) -> Path | None:
     return None if path is None else path.with_name(path.name + ".sandbox")
 
 
-async def _serve_sandbox(  # what it calls last reports the port
+async def _serve_sandbox(  # noqa: ASYNC128  # what it calls last reports the port
     settings: Settings, origins: Origins, path: Path | None, *, task_status: trio.TaskStatus[int]
 ) -> None:
     # Not needed with a real provider.

@@ -1,0 +1,210 @@
+"""The walls of the design: who may import whom, and what nobody may do."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import backburner
+
+PACKAGE = Path(backburner.__file__).parent
+MODULES = {
+    ".".join(["backburner", *file.relative_to(PACKAGE).with_suffix("").parts]).removesuffix(".__init__"): file
+    for file in PACKAGE.rglob("*.py")
+}
+TREES = {name: ast.parse(file.read_text()) for name, file in MODULES.items()}
+
+#: Modules and packages that are a layer of their own; the rest is the domain.
+LAYERS = {
+    "backburner.__main__": "entry",
+    "backburner.providers.base": "domain",  # the contract, apart from those who keep it
+    "backburner.clock": "waiting",
+    "backburner.changes": "waiting",
+    "backburner.settings": "settings",
+    "backburner.setting_fields": "settings",
+    "backburner.settings_doc": "settings",
+    "backburner.settings_sources": "settings",
+    "backburner.logs": "settings",
+    **{
+        f"backburner.{name}": name
+        for name in (
+            "actors", "cli", "client", "http", "intake", "metrics", "providers", "serving", "storage", "system",
+            "webhooks",
+        )
+    },
+}  # fmt: skip
+BASE = {"domain", "waiting", "version"}
+#: What each layer may import besides itself. Nothing reaches upwards, and actors and http know nothing of each other.
+MAY_IMPORT = {
+    "domain": {"waiting"},
+    "waiting": set(),
+    "settings": {"domain"},
+    "metrics": {"domain"},
+    "providers": BASE,
+    "webhooks": BASE,
+    "storage": BASE,
+    "intake": BASE | {"storage"},
+    "actors": BASE | {"storage", "providers", "webhooks"},
+    "http": BASE | {"storage", "intake"},
+    "system": BASE | {"storage", "providers", "actors", "metrics"},
+    "serving": BASE | {"storage", "providers", "actors", "metrics", "webhooks", "http", "settings", "system"},
+    "client": {"domain", "version"},
+    "cli": BASE | {"client", "settings", "serving", "providers", "webhooks", "storage"},
+    "version": {"client"},  # `from backburner import Client`
+    "entry": {"cli", "client", "domain", "version"},
+}
+#: Foreign packages that only some layers may know.
+ONLY_IN = {
+    "sqlalchemy": {"storage"},
+    "alembic": {"storage"},
+    "psycopg": {"storage"},
+    "sqlite3": {"storage", "providers"},  # the sandbox has a file of its own
+    "asyncio": {"storage"},
+    "trio_asyncio": {"storage", "serving"},
+    "anthropic": {"providers"},
+    "quart": {"http"},
+    "quart_trio": {"http"},
+    "hypercorn": {"http"},
+    "werkzeug": {"http"},
+    "click": {"cli", "entry"},
+    "rich": {"cli"},
+    "httpx2": {"providers", "webhooks", "client", "cli"},
+    "standardwebhooks": {"domain", "webhooks", "client"},
+    "prometheus_client": {"metrics", "http"},
+}
+#: Layers that hold decisions only: no waiting, no files, no network.
+PURE = {"domain", "settings", "metrics"}
+IMPURE = {"trio", "socket", "subprocess", "threading"}
+NEVER = {"httpx", "requests", "aiohttp", "aiosqlite"}
+
+
+def layer_of(module: str) -> str:
+    """The layer of a module: its own, or that of the package it is in."""
+    if module == "backburner":
+        return "version"
+    for name in (module, ".".join(module.split(".")[:2])):
+        if name in LAYERS:
+            return LAYERS[name]
+    return "domain"
+
+
+def imports(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative import"
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield inner if inner in MODULES else str(node.module)
+
+
+@pytest.mark.parametrize("name", sorted(MAY_IMPORT))
+def test_a_layer_imports_only_what_is_below_it(name):
+    allowed = MAY_IMPORT[name] | {name}
+    wrong = {
+        f"{module} imports {imported}"
+        for module, tree in TREES.items()
+        if layer_of(module) == name
+        for imported in imports(tree)
+        if imported.partition(".")[0] == "backburner" and layer_of(imported) not in allowed
+    }
+    assert wrong == set()
+
+
+def test_layers_know_only_the_libraries_that_are_theirs():
+    wrong = {
+        f"{module} imports {imported}"
+        for module, tree in TREES.items()
+        for imported in imports(tree)
+        if layer_of(module) not in ONLY_IN.get(imported.partition(".")[0], {layer_of(module)})
+        or imported.partition(".")[0] in NEVER
+        or (layer_of(module) in PURE and imported.partition(".")[0] in IMPURE)
+    }
+    assert wrong == set()
+
+
+def test_only_the_entry_and_the_wiring_see_the_settings():
+    seers = {
+        layer_of(module)
+        for module, tree in TREES.items()
+        if any(imported == "backburner.settings" for imported in imports(tree))
+    }
+    assert seers == {"settings", "serving", "cli"}
+
+
+def calls(tree: ast.Module) -> Iterator[str]:
+    return (ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call))
+
+
+def test_time_and_chance_come_from_outside():
+    """Names taken from `random` are classes to be seeded; the wall clock is read in one place."""
+    banned = {"datetime.now", "datetime.utcnow", "date.today", "time.time", "uuid.uuid4", "uuid4", "uuid.uuid1"}
+    wrong = {
+        f"{module}: {call}"
+        for module, tree in TREES.items()
+        for call in calls(tree)
+        if call in banned and module != "backburner.clock"
+    }
+    modules = {module for module, tree in TREES.items() if "random" in _plain_imports(tree)}
+    names = {name for tree in TREES.values() for name in _taken_from("random", tree)}
+    assert wrong == set()
+    assert modules == set()
+    assert names <= {"Random", "SystemRandom"}
+
+
+def _plain_imports(tree: ast.Module) -> set[str]:
+    return {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+
+
+def _taken_from(module: str, tree: ast.Module) -> set[str]:
+    return {
+        alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module == module
+        for alias in node.names
+    }
+
+
+def test_no_channel_is_unbounded():
+    wrong = {
+        module
+        for module, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and "open_memory_channel" in ast.unparse(node.func)
+        and "inf" in ast.unparse(node.args[0])
+    }
+    assert wrong == set()
+
+
+def test_every_kind_of_error_is_caught_only_where_work_is_contained():
+    """Elsewhere a broad handler cleans up and lets the error go on."""
+    catchers = {
+        module
+        for module, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ExceptHandler) and _is_broad(node) and not _goes_on(node)
+    }
+    assert catchers == {"backburner.actors.loops", "backburner.http.guard"}
+
+
+def _is_broad(handler: ast.ExceptHandler) -> bool:
+    caught = {ast.unparse(part) for part in ast.walk(handler.type)} if handler.type else {"BaseException"}
+    return bool(caught & {"Exception", "BaseException"})
+
+
+def _goes_on(handler: ast.ExceptHandler) -> bool:
+    last = handler.body[-1]
+    return isinstance(last, ast.Raise) and last.exc is None
+
+
+def test_modules_stay_small_and_say_what_they_are_for():
+    too_long = {module for module, file in MODULES.items() if len(file.read_text().splitlines()) > 300}
+    silent = {module for module, tree in TREES.items() if tree.body and not ast.get_docstring(tree)}
+    lists_of_tables = {"backburner.storage.tables", "backburner.storage.migrations.versions.0001_first_schema"}
+    assert too_long <= lists_of_tables
+    assert silent == set()
