@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from random import Random
 
 import attrs
@@ -14,6 +15,7 @@ from tests.world import Life, World, open_world, params
 from trio._core import _run as trio_run
 from trio.testing import MockClock
 
+from backburner.clock import TrioClock
 from backburner.model import Job
 from backburner.providers.sandbox.options import SandboxOptions
 from backburner.states import JobStatus
@@ -79,6 +81,18 @@ async def test_killed_again_and_again_it_still_gets_there(autojump_clock):
             async with world.doomed_instance():
                 await trio.sleep(3.3)
             await invariants.hold()
+        await brought_to_an_end(world, job)
+        assert made_at(world) == [1, 1, 1]
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+async def test_the_next_instance_may_have_another_time(hours, autojump_clock):
+    async with open_world(options=OPTIONS) as world:
+        world.sandbox.faults.add("create:lost_response")
+        job = await submitted(world)
+        async with world.doomed_instance():
+            await trio.sleep(1.5)  # made, and not answered yet
+        world.clock = TrioClock(skew=timedelta(hours=hours))
         await brought_to_an_end(world, job)
         assert made_at(world) == [1, 1, 1]
 

@@ -19,6 +19,7 @@ from backburner.ids import Ids
 from backburner.intake import Intake, open_intake
 from backburner.model import Job, NewItem, NewJob
 from backburner.providers.anthropic import open_anthropic
+from backburner.providers.base import Provider
 from backburner.providers.sandbox.engine import Sandbox
 from backburner.providers.sandbox.options import SandboxOptions
 from backburner.providers.sandbox.transport import SandboxTransport
@@ -78,13 +79,15 @@ class Life:
         if self.is_over:
             await trio.sleep_forever()
 
-    def offload(self) -> Offload:
+    def offload(self, kind: str) -> Offload:
+        """Runs transactions inline; `kind` is read or write."""
+
         async def mortal(work: Callable[[], T], /) -> T:
             await trio.lowlevel.checkpoint()
             await self.goes_on()
-            self.trouble("before")
+            self.trouble(f"before {kind}")
             result = work()
-            self.trouble("after")
+            self.trouble(f"after {kind}")
             return result
 
         return mortal
@@ -118,6 +121,7 @@ class World:
     receiver: Receiver = attrs.field(factory=Receiver)
     pace: Pace = PACE
     calls: list[tuple[float, str, str]] = attrs.field(factory=list)  # of the provider: (virtual second, method, path)
+    tamper: Callable[[Provider], Provider] = lambda provider: provider  # with what instances are given
 
     @asynccontextmanager
     async def instance(self, life: Life | None = None) -> AsyncIterator[System]:
@@ -144,8 +148,9 @@ class World:
                 life.is_over = True
                 nursery.cancel_scope.cancel()
 
-    def provider(self, life: Life) -> Any:
-        return open_anthropic(
+    @asynccontextmanager
+    async def provider(self, life: Life) -> AsyncIterator[Provider]:
+        opened = open_anthropic(
             api_key="test",
             base_url="http://sandbox.test",
             request_timeout=60.0,
@@ -153,11 +158,13 @@ class World:
             offload=inline,
             name="sandbox",
         )
+        async with opened as provider:
+            yield self.tamper(provider)
 
     def system(self, life: Life | None = None) -> System:
         life = life or Life()
         database = attrs.evolve(
-            self.database, offload_write=life.offload(), offload_read=life.offload(), gate=trio.Lock()
+            self.database, offload_write=life.offload("write"), offload_read=life.offload("read"), gate=trio.Lock()
         )
         receiver = Wire(life, httpx2.MockTransport(self.receiver))
         system = System(

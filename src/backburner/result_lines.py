@@ -108,9 +108,14 @@ def _split(line: bytes) -> tuple[str, _Result, bytes]:
     except msgspec.ValidationError:  # further members, perhaps
         return _split_slowly(line)
     prefix = b'{"custom_id":"%b","result":' % outer.custom_id.encode()
-    if line.startswith(prefix) and line.endswith(b"}"):
+    if line.startswith(prefix) and line.endswith(b"}") and not _has_more_members(line, len(prefix)):
         return outer.custom_id, outer.result, line[len(prefix) : -1]
     return _split_slowly(line)
+
+
+def _has_more_members(line: bytes, start: int) -> bool:
+    """Whether a member may come a second time. A text cannot hold its name in quotes: they would be escaped."""
+    return line.find(b'"result"', start) >= 0 or line.find(b'"custom_id"', start) >= 0
 
 
 def _split_slowly(line: bytes) -> tuple[str, _Result, bytes]:

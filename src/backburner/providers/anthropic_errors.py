@@ -204,4 +204,5 @@ def _dig(value: Any, *path: str) -> Any:
 
 
 def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
+    # PostgreSQL's texts hold no NUL, and these are kept there.
+    return value.replace("\x00", "\N{REPLACEMENT CHARACTER}") if isinstance(value, str) else None
