@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from functools import partial
 from random import Random
 
 import attrs
@@ -140,8 +141,9 @@ async def killed_at_step(world: World, step: int) -> None:
         trio.lowlevel.remove_instrument(executioner)
 
 
-async def a_hard_life(random: Random) -> None:
-    async with open_world(seed=random.getrandbits(32), options=attrs.evolve(OPTIONS, latency_seconds=0.5)) as world:
+async def a_hard_life(random: Random, url: str = "sqlite://") -> None:
+    options = attrs.evolve(OPTIONS, latency_seconds=0.5)
+    async with open_world(seed=random.getrandbits(32), options=options, url=url) as world:
         for fault in random.sample(SWARM, 4):
             world.sandbox.faults.add(fault)
         jobs = [await submitted(world) for _ in range(2)]
@@ -157,3 +159,9 @@ async def a_hard_life(random: Random) -> None:
 @pytest.mark.parametrize("seed", range(30))
 def test_killed_at_any_step_it_gets_to_the_same_end(seed):
     simulated(seed, a_hard_life)
+
+
+@pytest.mark.postgresql
+@pytest.mark.parametrize("seed", range(100, 103))
+def test_killed_at_any_step_it_gets_to_the_same_end_on_postgresql(seed, postgres_database):
+    simulated(seed, partial(a_hard_life, url=postgres_database))

@@ -15,6 +15,7 @@ from backburner.errors import StorageUnavailable
 from backburner.model import Job
 from backburner.providers.sandbox.options import SandboxOptions
 from backburner.states import JobStatus
+from backburner.storage.batches import batches_of_job
 
 OPTIONS = SandboxOptions(batch_seconds=(20, 20), latency_seconds=2.0)
 
@@ -72,3 +73,17 @@ async def test_a_flickering_database_is_good_enough(autojump_clock):
         ended = await end_after(world, Life(trouble=flickers), job)
         assert ended.stop_reason == "end_turn"
         assert made_at(world) == [1] * 4
+
+
+async def test_an_answer_that_cannot_be_written_down_is_held_until_it_can(autojump_clock):
+    def cannot_write(moment: str) -> None:
+        if moment == "before write" and 1 < trio.current_time() < 30:
+            raise StorageUnavailable("full")
+
+    async with open_world(options=OPTIONS) as world:
+        job = await world.submit([params("x")] * 5, callback_url=HOOK)
+        ended = await end_after(world, Life(trouble=cannot_write), job)
+        assert ended.stop_reason == "end_turn"
+        (batch,) = await world.database.read(batches_of_job, job.key)
+        assert batch.create_response is not None
+        assert not any(path == "/v1/messages/batches" for _, method, path in world.calls if method == "GET")

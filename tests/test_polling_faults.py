@@ -70,6 +70,18 @@ async def test_a_rate_limit_of_one_poll_holds_for_all(autojump_clock):
         await good_end_of(world, system, job, batches=10)
 
 
+@pytest.mark.parametrize(("items", "most"), [(20, 100), (60, 45)])  # by looks at each, and by the listing
+async def test_an_account_that_does_not_work_is_asked_once_in_a_while(items, most, autojump_clock):
+    async with job_under(items=items, chunk_items=2) as (world, system, job):
+        await trio.sleep(2)
+        world.sandbox.faults.add("status:401")
+        before = len(world.calls)
+        await trio.sleep(600)
+        assert len(world.calls) - before <= most
+        world.sandbox.faults.clear()
+        await good_end_of(world, system, job, batches=items // 2)
+
+
 async def test_a_poll_of_a_batch_that_fails_backs_off(autojump_clock):
     async with job_under("retrieve:500", items=5) as (world, _, _):
         await trio.sleep(3600)

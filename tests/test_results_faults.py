@@ -75,6 +75,8 @@ async def test_a_foreign_results_url_is_not_followed_and_not_asked_for_all_the_t
         await trio.sleep(3600)
         assert len(world.calls) < 60
         assert not any("elsewhere" in path or path.endswith("/results") for *_, path in world.calls)
+        (batch,) = await world.database.read(batches_of_job, job.key)
+        assert batch.error["code"] == "results_unavailable"
         world.sandbox.faults.clear()
         await good_end_of(world, system, job, batches=1)
 
@@ -93,6 +95,15 @@ async def test_one_batch_whose_results_break_does_not_delay_the_others(autojump_
         assert statuses == [BatchStatus.ENDED, BatchStatus.ENDED, BatchStatus.INGESTED, BatchStatus.INGESTED]
         world.sandbox.faults.clear()
         await good_end_of(world, system, job, batches=4)
+
+
+async def test_results_that_trickle_hold_up_nobody(autojump_clock):
+    drips = [f"results:drip=2#{n}" for n in range(1, 6)]
+    async with job_under(*drips, items=14, chunk_items=2) as (world, system, job):
+        await trio.sleep(200)
+        statuses = [batch.status for batch in await world.database.read(batches_of_job, job.key)]
+        assert statuses == [BatchStatus.ENDED] * 5 + [BatchStatus.INGESTED] * 2
+        await good_end_of(world, system, job, batches=7)
 
 
 MARKED = ["surrogate", "nul", "u2028", "emoji", "errored", "api_error", "canceled", "expired", "refusal"]

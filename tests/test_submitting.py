@@ -107,6 +107,19 @@ async def test_of_several_that_could_be_ours_the_results_tell(autojump_clock):
         assert len(world.sandbox._service.register._ordered) == 2
 
 
+async def test_results_that_are_cut_short_do_not_rule_a_batch_out(autojump_clock):
+    async with open_world() as world:
+        await make_elsewhere(world, items=5)
+        world.sandbox.faults.add("create:lost_response@1x1")
+        world.sandbox.faults.add("results:truncate=0@1-2#2")
+        async with world.instance() as system:
+            job = await world.submit([params("ours")] * 5, system=system, callback_url=HOOK)
+            ended = await end_of(world, system, job)
+        assert ended.stop_reason == "end_turn"
+        (batch,) = await world.database.read(batches_of_job, job.key)
+        assert batch.attempt == 1
+
+
 async def test_an_adoption_is_undone_when_the_results_are_somebody_elses(autojump_clock):
     """Their batch is the only candidate at first; ours shows up in the listing when theirs has been adopted."""
     async with open_world() as world:
@@ -191,6 +204,18 @@ async def test_a_provider_that_keeps_failing_is_asked_less_and_less(autojump_clo
     async with job_under("create:529") as (world, _, _):
         await trio.sleep(3600)
         assert 10 < len(world.calls) < 30
+
+
+async def test_a_provider_that_answers_with_errors_is_asked_less_and_less(autojump_clock):
+    """Even by batches of different sizes, which do not wait for each other."""
+    async with open_world() as world, world.instance() as system:
+        world.sandbox.faults.add("create:500_html")
+        for size in range(1, 21):
+            await world.submit([params("x")] * size, system=system)
+        await trio.sleep(60)
+        creates = [at for at, method, _ in world.calls if method == "POST"]
+        assert len(creates) <= 6
+        assert (await state_of(world)).state == "waiting"
 
 
 async def test_polls_that_are_refused_pause_the_account_and_clear_it_again(autojump_clock):

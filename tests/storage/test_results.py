@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
 import sqlalchemy as sa
 from tests.storage.both import NOW, Stock, later
 
 from backburner.commands import BatchEnded, BatchIngested, Polled, ReadFailed, ResultPage, ResultRow
+from backburner.errors import Conflict, NotFound
 from backburner.model import Job, PlannedBatch, ProviderBatch, Term, Usage
 from backburner.reading import narrowed
 from backburner.states import BatchStatus, ItemStatus, JobStatus
@@ -219,3 +221,41 @@ def test_nothing_of_a_size_that_is_sought_is_submitted(stock: Stock, tx: sa.Conn
     assert submissions.unsettled_submissions(tx, "sandbox", now=later(59)) == []
     submissions.postpone(tx, first.key, until=NOW, error=None, now=NOW, ids=stock.ids)
     assert stock.batches(job)[0].status is BatchStatus.PLANNED
+
+
+def test_a_batch_that_is_given_up_after_its_end_keeps_what_was_read(stock: Stock):
+    term, job = stock.term(), stock.job(5, chunk=3)
+    first, _ = stock.submitted(job)
+    apply(stock, term, ended(term, first), page(term, first, _1=LINE))
+    batches.give_up(stock.tx, first.key, now=NOW, ids=stock.ids)
+    after = shown(stock, job)
+    assert after.batches is not None
+    assert (after.batches.total, after.batches.ended, after.batches.ingested) == (2, 1, 1)
+    assert [status.value for _, status in listed(stock, job)] == ["expired", "succeeded", "expired"] + [
+        "processing"
+    ] * 2
+    assert (after.status, after.stopping) == (JobStatus.RUNNING, "lookback_exceeded")
+    batches.give_up(stock.tx, stock.batches(job)[1].key, now=NOW, ids=stock.ids)
+    assert shown(stock, job).status is JobStatus.EXPIRED
+
+
+def test_a_cancelled_job_that_is_given_up_ends_cancelled(stock: Stock):
+    job = stock.job(2)
+    (batch,) = stock.submitted(job)
+    jobs.cancel_job(stock.tx, 1, job.id, now=NOW, ids=stock.ids)
+    batches.give_up(stock.tx, batch.key, now=NOW, ids=stock.ids)
+    assert shown(stock, job).status is JobStatus.CANCELLED
+
+
+def test_only_what_is_not_resolved_can_be_abandoned(stock: Stock):
+    job = stock.job(4, chunk=2)
+    first, second = stock.batches(job)
+    batches.begin_attempt(stock.tx, first.key, epoch=1, now=NOW)
+    submissions.set_unknown(stock.tx, first.key, look_at=NOW, error=None)
+    assert [batch.id for batch in batches.unresolved(stock.tx)] == [first.id]
+    assert batches.abandon(stock.tx, first.id, now=NOW, ids=stock.ids) is None  # the job goes on
+    with pytest.raises(Conflict):
+        batches.abandon(stock.tx, second.id, now=NOW, ids=stock.ids)
+    with pytest.raises(NotFound):
+        batches.abandon(stock.tx, "batch-nobody", now=NOW, ids=stock.ids)
+    assert [status.value for _, status in listed(stock, job)] == ["errored", "errored", "processing", "processing"]

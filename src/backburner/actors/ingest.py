@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from random import Random
 from typing import Any
@@ -27,6 +29,7 @@ from backburner.storage.results import stored_indices
 
 log = structlog.get_logger()
 
+SLOW = 60.0  # seconds; results that take longer are given to us slowly
 WHOLE_READS = 3  # that must agree on what is missing before the missing count as errored
 REREAD = (timedelta(seconds=5), timedelta(minutes=1))  # before the second of them, and before each later one
 
@@ -48,7 +51,7 @@ class Ingest:
         """Read an ended batch once. Afterwards it is ingested, or has a time for the next try."""
         if batch.status is not BatchStatus.ENDED:  # given up meanwhile
             return
-        async with self.limiter:
+        async with self._place():
             reading = Reading(batch=batch, term=self.mandate.term)
             try:
                 reading.known(await self._stored(batch))
@@ -58,6 +61,22 @@ class Ingest:
                 await self._interrupted(reading, error)
             else:
                 await self._judge(reading)
+
+    @asynccontextmanager
+    async def _place(self) -> AsyncIterator[None]:
+        """One of the places for streams. A slow one has to go on without: it costs little and holds up nobody."""
+        holder = object()
+        await self.limiter.acquire_on_behalf_of(holder)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._vacate_later, holder)
+            yield
+            nursery.cancel_scope.cancel()
+
+    async def _vacate_later(self, holder: object) -> None:
+        try:
+            await trio.sleep(SLOW)
+        finally:
+            self.limiter.release_on_behalf_of(holder)
 
     async def broke(self, batch: ProviderBatch) -> None:
         """Reading this batch failed in a way that nobody foresaw: it waits as after any failure."""

@@ -108,17 +108,18 @@ class Poller:
             log.error("provider batch is lost", batch=batch.id, provider_batch_id=batch.provider_batch_id)
             await self._ended(batch, NOT_FOUND, b"")
             return True
-        await self._mind(error)
+        await self.mind(error)
         log.warning("poll failed", batch=batch.id, error=str(error), failures=batch.poll_failures + 1)
         retry_after = error.retry_after if isinstance(error, ProviderUnavailable) else None
         await self._postpone(batch, problem, retry_after)
         return False
 
-    async def _mind(self, error: ProviderError) -> None:
-        """What this one was told concerns others too."""
+    async def mind(self, error: ProviderError) -> None:
+        """What one was told concerns the others too: a rate limit, or an account that does not work."""
         if isinstance(error, ProviderUnavailable) and error.retry_after is not None:
             self.quiet.ask(error.retry_after, self.clock.monotonic(), longest=self.interval)
         if isinstance(error, ProviderPaused):
+            self.quiet.ask(self.interval, self.clock.monotonic(), longest=self.interval)
             await self.keeper.poll_refused(error)
 
     async def broke(self, batch: ProviderBatch) -> None:

@@ -17,7 +17,7 @@ from backburner.actors.loops import Bell, contained
 from backburner.actors.poller import Poller
 from backburner.clock import Clock
 from backburner.cycle import Cycle
-from backburner.errors import LeadershipLost, NotFound, ProviderError, ProviderUnavailable, StorageUnavailable
+from backburner.errors import LeadershipLost, NotFound, ProviderError, StorageUnavailable
 from backburner.leadership import Mandate
 from backburner.model import ProviderBatch
 from backburner.polling import tick_jitter
@@ -132,8 +132,7 @@ class Ticker:
         except ProviderError as error:
             cycle.errors += 1
             log.warning("listing provider batches failed", error=str(error))
-            if isinstance(error, ProviderUnavailable) and error.retry_after is not None:
-                self.poller.quiet.ask(error.retry_after, self.clock.monotonic(), longest=self.interval)
+            await self.poller.mind(error)
             return {}
 
     async def _poll(self, batch: ProviderBatch, view: BatchView | None, cycle: Cycle, readers: trio.Nursery) -> None:
@@ -169,8 +168,8 @@ class Ticker:
         async def record(errors: BaseExceptionGroup[Exception]) -> None:
             if errors.subgroup(LeadershipLost) is not None:
                 raise LeadershipLost("A poller found the term over.") from errors
-            if errors.subgroup(NotFound) is not None:
-                log.info("batch was deleted meanwhile", batch=batch.id)
+            if errors.subgroup((NotFound, StorageUnavailable)) is not None:  # deleted meanwhile; to be done again soon
+                log.warning("batch not looked at", batch=batch.id, error=str(errors.exceptions[0]))
                 return
             log.error("poller failed", batch=batch.id, exc_info=errors)
             await postpone(batch)
