@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import attrs
 import pytest
+import sqlalchemy as sa
 import trio
 from tests.http.api import instance_status, open_api
 
 from backburner.errors import StorageUnavailable
 from backburner.http.app import create_app
-from backburner.storage import batches, facts, submissions
+from backburner.storage import batches, facts, submissions, tables
 from backburner.storage.facts import ProviderState, is_polling, provider_states, set_provider
 
 OTHERS_USER = "user-00000000-0000-7000-8000-000000000002"
@@ -107,6 +108,82 @@ async def test_an_unresolved_batch_is_shown_and_given_up(autojump_clock, api_on_
 async def test_an_unknown_batch_cannot_be_given_up(api):
     for batch_id in ("batch-00000000-0000-7000-8000-000000000000", "x"):
         assert (await api.post(f"/v1/admin/batches/{batch_id}/abandon")).code == (404, "not_found")
+
+
+async def lost_submission(api, items=2):
+    """A job, and the provider batch of it whose submission got lost."""
+    job = await api.batch(items)
+    (batch,) = await api.database.read(batches.batches_of_job, (await api.record(job["id"])).key)
+    now = api.services.clock.now()
+    await api.database.write(batches.begin_attempt, batch.key, epoch=1, now=now)
+    await api.database.write(submissions.set_unknown, batch.key, look_at=now, error={"code": "timeout"})
+    return job, batch
+
+
+async def test_an_unresolved_batch_is_told_which_one_it_is(autojump_clock, api_on_each):
+    api = api_on_each
+    _, batch = await lost_submission(api)
+    path = f"/v1/admin/batches/{batch.id}"
+    asked = {"provider_batch_id": "msgbatch_1"}
+    for _ in range(2):  # a repetition changes nothing
+        adopted = await api.post(f"{path}/adopt", json=asked)
+        assert (adopted.status, adopted.json["status"], adopted.json["provider_batch_id"]) == (
+            200, "submitted", "msgbatch_1",
+        )  # fmt: skip
+    assert "work" in api.rung
+    assert (await api.get(path)).json == adopted.json
+    (record,) = await api.database.read(batches.due_batches, batch.provider, now=api.services.clock.now(), limit=9)
+    assert record.id == batch.id
+    other = await api.post(f"{path}/adopt", json={"provider_batch_id": "msgbatch_2"})
+    assert other.code == (409, "batch_not_unresolved")
+
+
+async def test_a_provider_batch_that_is_anothers_cannot_be_adopted(autojump_clock, api_on_each):
+    api = api_on_each
+    (_, first), (_, second) = await lost_submission(api), await lost_submission(api)
+    await api.post(f"/v1/admin/batches/{first.id}/adopt", json={"provider_batch_id": "msgbatch_1"})
+    now = api.services.clock.now()
+    await api.database.write(submissions.rule_out, second.key, ["msgbatch_2"], look_at=now)
+    for taken in ("msgbatch_1", "msgbatch_2"):
+        answer = await api.post(f"/v1/admin/batches/{second.id}/adopt", json={"provider_batch_id": taken})
+        assert answer.code == (409, "provider_batch_taken")
+    for wrong in ("", "a b", "x" * 300):
+        answer = await api.post(f"/v1/admin/batches/{second.id}/adopt", json={"provider_batch_id": wrong})
+        assert answer.status == 422
+
+
+async def test_a_planned_batch_adopts_nothing(api):
+    job = await api.batch(1)
+    (batch,) = (await api.get(f"/v1/batches/{job['id']}")).json["provider_batches"]["data"]
+    answer = await api.post(f"/v1/admin/batches/{batch['id']}/adopt", json={"provider_batch_id": "m"})
+    assert answer.code == (409, "batch_not_unresolved")
+    assert (await api.get(f"/v1/admin/batches/{batch['id']}")).json["status"] == "planned"
+
+
+async def test_a_batch_can_be_made_due_until_it_is_final(autojump_clock, api_on_each):
+    api = api_on_each
+    _, batch = await lost_submission(api)
+    await api.database.write(lambda tx: tx.execute(sa.update(tables.provider_batches).values(next_poll_at=None)))
+    looked = await api.post(f"/v1/admin/batches/{batch.id}/poll")
+    assert (looked.status, looked.json["next_poll_at"]) == (200, "2026-01-01T00:00:00.000000Z")
+    assert "work" in api.rung
+    await api.post(f"/v1/admin/batches/{batch.id}/abandon")
+    assert (await api.post(f"/v1/admin/batches/{batch.id}/poll")).code == (409, "batch_final")
+
+
+async def test_provider_batches_are_listed_by_status(autojump_clock, api_on_each):
+    api = api_on_each
+    _, lost = await lost_submission(api)
+    await trio.sleep(1)
+    await api.batch(1)
+    everything = (await api.get("/v1/admin/batches")).json["data"]
+    assert [row["status"] for row in everything] == ["planned", "unknown"]
+    for query, expected in (
+        ("status=unknown&status=quarantined", [lost.id]),
+        ("status=closed", []),
+        ("order=asc&limit=1", [lost.id]),
+    ):
+        assert [row["id"] for row in (await api.get(f"/v1/admin/batches?{query}")).json["data"]] == expected
 
 
 # --- keys --------------------------------------------------------------------------------------------------

@@ -132,6 +132,12 @@ CHANGES: dict[str, tuple[Any, Any, str]] = {
     "POST /v1/admin/batches/<batch_id>/abandon": (
         unresolved, call("POST", "/v1/admin/batches/{}/abandon"), "provider_batch.abandon",
     ),
+    "POST /v1/admin/batches/<batch_id>/adopt": (
+        unresolved, call("POST", "/v1/admin/batches/{}/adopt", {"provider_batch_id": "m"}), "provider_batch.adopt",
+    ),
+    "POST /v1/admin/batches/<batch_id>/poll": (
+        unresolved, call("POST", "/v1/admin/batches/{}/poll"), "provider_batch.poll",
+    ),
     "GET /v1/webhook-secret": (nothing, call("GET", "/v1/webhook-secret"), "webhook_secret.view"),
     "POST /v1/webhook-secret/rotate": (nothing, call("POST", "/v1/webhook-secret/rotate"), "webhook_secret.rotate"),
     "POST /anthropic/v1/messages/batches": (

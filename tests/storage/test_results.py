@@ -13,7 +13,7 @@ from backburner.errors import Conflict, NotFound
 from backburner.model import Job, PlannedBatch, ProviderBatch, Term, Usage
 from backburner.reading import narrowed
 from backburner.states import BatchStatus, ItemStatus, JobStatus
-from backburner.storage import batches, items, jobs, submissions
+from backburner.storage import batches, by_hand, items, jobs, submissions
 from backburner.storage.apply import apply_leader_commands
 from backburner.storage.results import stored_indices
 
@@ -252,10 +252,10 @@ def test_only_what_is_not_resolved_can_be_abandoned(stock: Stock):
     first, second = stock.batches(job)
     batches.begin_attempt(stock.tx, first.key, epoch=1, now=NOW)
     submissions.set_unknown(stock.tx, first.key, look_at=NOW, error=None)
-    assert [batch.id for batch in batches.unresolved(stock.tx)] == [first.id]
-    assert batches.abandon(stock.tx, first.id, now=NOW, ids=stock.ids) is None  # the job goes on
+    assert [batch.id for batch in by_hand.unresolved(stock.tx)] == [first.id]
+    assert by_hand.abandon(stock.tx, first.id, now=NOW, ids=stock.ids) is None  # the job goes on
     with pytest.raises(Conflict):
-        batches.abandon(stock.tx, second.id, now=NOW, ids=stock.ids)
+        by_hand.abandon(stock.tx, second.id, now=NOW, ids=stock.ids)
     with pytest.raises(NotFound):
-        batches.abandon(stock.tx, "batch-nobody", now=NOW, ids=stock.ids)
+        by_hand.abandon(stock.tx, "batch-nobody", now=NOW, ids=stock.ids)
     assert [status.value for _, status in listed(stock, job)] == ["errored", "errored", "processing", "processing"]

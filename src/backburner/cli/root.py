@@ -29,9 +29,12 @@ _ENTRIES = {
     "retry": Entry("backburner.cli.jobs:retry", "Run the failed items of a batch again, as a new job."),
     "cancel": Entry("backburner.cli.jobs:cancel", "Cancel a job; finished items are kept."),
     "jobs": Entry("backburner.cli.jobs:jobs", "List, show and delete jobs."),
+    "deliveries": Entry("backburner.cli.deliveries:deliveries", "List a job's webhooks and send them again."),
+    "batches": Entry("backburner.cli.batches:batches", "See provider batches; adopt or abandon those of unknown fate."),
+    "scheduler": Entry("backburner.cli.scheduler:scheduler", "Poll now, pause, resume, step down."),
     "status": Entry("backburner.cli.status:status", "Show what the server is doing."),
     "keys": Entry("backburner.cli.keys:keys_group", "Create, list and revoke API keys."),
-    "db": Entry("backburner.cli.db:db", "Upgrade, check and back up the database."),
+    "db": Entry("backburner.cli.db:db", "Upgrade, check, back up and restore the database."),
     "doctor": Entry("backburner.cli.doctor:doctor", "Find out what is wrong with this installation."),
 }
 

@@ -187,6 +187,19 @@ def scheduler_do(action: str) -> Ask[dict[str, Any]]:
     return Ask(method="POST", path=f"/v1/admin/scheduler/{action}", read=_object)
 
 
+def provider_batches(filters: Mapping[str, Any]) -> Ask[Page[dict[str, Any]]]:
+    return _list("/v1/admin/batches", _object, filters)
+
+
+def provider_batch(batch_id: str) -> Ask[dict[str, Any]]:
+    return Ask(method="GET", path=f"/v1/admin/batches/{batch_id}", read=_object)
+
+
+def provider_batch_do(batch_id: str, action: str, fields: Mapping[str, Any]) -> Ask[dict[str, Any]]:
+    path = f"/v1/admin/batches/{batch_id}/{action}"
+    return Ask(method="POST", path=path, json=dict(fields) or None, read=_object)
+
+
 def users() -> Ask[Page[User]]:
     return _list("/v1/admin/users", record(User), {})
 

@@ -177,6 +177,15 @@ class AsyncClient:
     async def scheduler_do(self, action: str) -> dict[str, Any]:
         return await self._call(asks.scheduler_do(action))
 
+    def provider_batches(self, **filters: Any) -> Rows[dict[str, Any]]:
+        return self._all(asks.provider_batches(filters))
+
+    async def provider_batch(self, batch_id: str) -> dict[str, Any]:
+        return await self._call(asks.provider_batch(batch_id))
+
+    async def provider_batch_do(self, batch_id: str, action: str, **fields: Any) -> dict[str, Any]:
+        return await self._call(asks.provider_batch_do(batch_id, action, fields))
+
     def users(self) -> Rows[User]:
         return self._all(asks.users())
 

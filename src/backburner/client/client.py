@@ -232,6 +232,17 @@ class Client:
         """`action` is poll, pause, resume or step-down."""
         return self._call(asks.scheduler_do(action))
 
+    def provider_batches(self, **filters: Any) -> Iterator[dict[str, Any]]:
+        """Everybody's, newest first. Filters are the query parameters of `GET /v1/admin/batches`."""
+        return self._all(asks.provider_batches(filters))
+
+    def provider_batch(self, batch_id: str) -> dict[str, Any]:
+        return self._call(asks.provider_batch(batch_id))
+
+    def provider_batch_do(self, batch_id: str, action: str, **fields: Any) -> dict[str, Any]:
+        """`action` is adopt (with `provider_batch_id`), abandon or poll."""
+        return self._call(asks.provider_batch_do(batch_id, action, fields))
+
     def users(self) -> Iterator[User]:
         return self._all(asks.users())
 

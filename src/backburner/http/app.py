@@ -12,6 +12,7 @@ from backburner.http import (
     job_lists,
     jobs,
     keys,
+    provider_batches,
     results,
     retry,
     runs,
@@ -41,6 +42,7 @@ def create_app(services: Services) -> EdgeApp:
     _add_jobs(routes)
     _add_runs(routes)
     _add_admin(routes)
+    _add_provider_batches(routes)
     _add_health(routes)
     _add_documentation(routes)
     add_anthropic(routes)
@@ -101,10 +103,18 @@ def _add_admin(routes: Routes) -> None:
     routes.add("POST", "/admin/scheduler/pause", "admin", scheduler.pause_polling, "scheduler.pause")
     routes.add("POST", "/admin/scheduler/resume", "admin", scheduler.resume_polling, "scheduler.resume")
     routes.add("POST", "/admin/scheduler/step-down", "admin", scheduler.step_down, "scheduler.step_down")
-    routes.add("GET", "/admin/batches/unresolved", "admin", scheduler.list_unresolved)
-    routes.add("POST", "/admin/batches/<batch_id>/abandon", "admin", scheduler.abandon_batch, "provider_batch.abandon")
     routes.add("GET", "/webhook-secret", "admin", keys.get_webhook_secret, "webhook_secret.view")
     routes.add("POST", "/webhook-secret/rotate", "admin", keys.rotate_webhook_secret, "webhook_secret.rotate")
+
+
+def _add_provider_batches(routes: Routes) -> None:
+    one = "/admin/batches/<batch_id>"
+    routes.add("GET", "/admin/batches", "admin", provider_batches.list_batches)
+    routes.add("GET", "/admin/batches/unresolved", "admin", provider_batches.list_unresolved)
+    routes.add("GET", one, "admin", provider_batches.get_batch)
+    routes.add("POST", f"{one}/adopt", "admin", provider_batches.adopt_batch, "provider_batch.adopt")
+    routes.add("POST", f"{one}/abandon", "admin", provider_batches.abandon_batch, "provider_batch.abandon")
+    routes.add("POST", f"{one}/poll", "admin", provider_batches.poll_batch, "provider_batch.poll")
 
 
 def _add_health(routes: Routes) -> None:

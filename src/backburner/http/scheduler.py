@@ -6,16 +6,11 @@ from typing import Any
 
 from quart import Response
 
-from backburner.http import paging
 from backburner.http.call import Call, reply
-from backburner.http.paging import Page, envelope, require_id
 from backburner.http.services import InstanceStatus, Services
-from backburner.http.shapes import scheduler_json, unresolved_json
-from backburner.storage import batches
+from backburner.http.shapes import scheduler_json
 from backburner.storage.notifications import announce_work
 from backburner.storage.overview import ask_to_step_down, overview, pause, resume
-
-UNRESOLVED_QUERY = paging.parameters("batch", order="asc")
 
 
 async def get_status(call: Call) -> Response:
@@ -64,25 +59,3 @@ async def _switching(call: Call) -> None:
 async def _status(services: Services) -> dict[str, Any]:
     instance: InstanceStatus = services.status()
     return scheduler_json(instance, await services.database.read(overview), services.providers)
-
-
-async def list_unresolved(call: Call) -> Response:
-    """Provider batches of which it is not known whether the provider has them, oldest first."""
-    page = Page.of(call.query(UNRESOLVED_QUERY))
-    call.require_operator()
-    found = await call.services.database.read(batches.unresolved)
-    rows, has_more = page.cut(found, lambda batch: batch.id)
-    return reply(envelope([unresolved_json(batch) for batch in rows], has_more))
-
-
-async def abandon_batch(call: Call, batch_id: str) -> Response:
-    """Give up such a batch: its items end as errored."""
-    await _switching(call)
-    require_id("batch", batch_id)
-    services = call.services
-    ended = await call.change(batches.abandon, batch_id, now=services.clock.now(), ids=services.ids)
-    services.changes.all_changed()
-    services.work()
-    return reply(
-        {"id": batch_id, "object": "provider_batch", "status": "closed", "ended_job_id": ended.id if ended else None}
-    )

@@ -88,7 +88,7 @@ def provider_batch_json(batch: ProviderBatch) -> JsonObject:
 
 
 def unresolved_json(batch: ProviderBatch) -> JsonObject:
-    """A provider batch whose submission a person may have to decide on."""
+    """A provider batch with what a person needs to decide on it."""
     return provider_batch_json(batch) | {
         "job_id": batch.job_id,
         "nonce": batch.nonce,

@@ -9,7 +9,7 @@ from typing import TypeVar
 import sqlalchemy as sa
 
 from backburner.completion import LOOKBACK_EXCEEDED
-from backburner.errors import Conflict, NotFound
+from backburner.errors import NotFound
 from backburner.ids import Ids
 from backburner.model import Job, ProviderBatch
 from backburner.states import BATCH_FINAL, BATCH_IN_FLIGHT, BatchStatus, ItemStatus
@@ -240,26 +240,6 @@ def sizes_of_batch(tx: sa.Connection, batch: ProviderBatch) -> list[int]:
         items.c.job_id == batch.job_key, items.c.idx.between(batch.first_index, batch.last_index)
     )
     return list(tx.execute(wanted.order_by(items.c.idx)).scalars())
-
-
-# --- by hand -----------------------------------------------------------------------------------------------
-
-
-def unresolved(tx: sa.Connection) -> list[ProviderBatch]:
-    """Batches whose submission nobody could reconcile, or is being reconciled."""
-    found = select_batches().where(provider_batches.c.status.in_(UNSETTLED))
-    return [batch_of(row) for row in tx.execute(found.order_by(provider_batches.c.id))]
-
-
-def abandon(tx: sa.Connection, public_id: str, *, now: datetime, ids: Ids) -> Job | None:
-    """Give up an unresolved batch: its items are errored. Raises NotFound and Conflict. Returns a job this ended."""
-    key = tx.execute(sa.select(provider_batches.c.id).where(provider_batches.c.public_id == public_id)).scalar()
-    if key is None:
-        raise NotFound("provider batch", public_id)
-    job_key = close_batch(tx, key, fill=ItemStatus.ERRORED, code="abandoned", now=now, allowed=UNSETTLED)
-    if job_key is None:
-        raise Conflict("batch_not_unresolved", "Only an unknown or quarantined batch can be abandoned.")
-    return settled(tx, job_key, now=now, ids=ids)
 
 
 # --- shared ------------------------------------------------------------------------------------------------

@@ -126,7 +126,7 @@ class SchedulerStatus(msgspec.Struct):
 
 
 class UnresolvedBatch(ProviderBatch):
-    """A provider batch of which it is not known whether the provider has it."""
+    """A provider batch with what an operator needs to find it again at the provider."""
 
     job_id: str
     nonce: str

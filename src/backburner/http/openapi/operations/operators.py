@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from backburner.http import health, job_lists, scheduler
+from backburner.http import health, job_lists, provider_batches, scheduler
 from backburner.http.openapi import operator_schemas as schemas
 from backburner.http.openapi.job_schemas import JobList
-from backburner.http.openapi.operation import Answer, Operation, Operations
+from backburner.http.openapi.operation import Answer, Body, Operation, Operations
 
 _STATUS = Answer(about="The server as it is then.", type=schemas.SchedulerStatus)
 _METRICS = Operation(
@@ -45,18 +45,44 @@ OPERATIONS: Operations = {
         about="Also tries a provider again that waits for a person.",
         answers={200: _STATUS},
     ),
-    scheduler.list_unresolved: Operation(
+    provider_batches.list_batches: Operation(
+        tag="Operations",
+        summary="List provider batches of every organization",
+        query=provider_batches.BATCHES_QUERY,
+        answers={200: Answer(about="A page of them, newest first.", type=schemas.UnresolvedBatchList)},
+    ),
+    provider_batches.list_unresolved: Operation(
         tag="Operations",
         summary="List provider batches of unknown fate",
-        query=scheduler.UNRESOLVED_QUERY,
+        query=provider_batches.UNRESOLVED_QUERY,
         answers={200: Answer(about="A page of them, oldest first.", type=schemas.UnresolvedBatchList)},
     ),
-    scheduler.abandon_batch: Operation(
+    provider_batches.get_batch: Operation(
+        tag="Operations",
+        summary="Get a provider batch",
+        answers={200: Answer(about="The provider batch.", type=schemas.UnresolvedBatch)},
+    ),
+    provider_batches.adopt_batch: Operation(
+        tag="Operations",
+        summary="Say which provider batch a lost submission made",
+        about="Should its results turn out to be of other requests, the adoption is undone and the search goes on.",
+        bodies=[Body(type=provider_batches.Adoption, example={"provider_batch_id": "msgbatch_01Hk"})],
+        answers={200: Answer(about="It is polled from now on.", type=schemas.UnresolvedBatch)},
+        errors={409: "Its fate is known, or the provider batch is another's."},
+    ),
+    provider_batches.abandon_batch: Operation(
         tag="Operations",
         summary="Give up a provider batch of unknown fate",
         about="Its items end as errored.",
         answers={200: Answer(about="It is closed.", type=schemas.AbandonedBatch)},
         errors={409: "Its fate is known."},
+    ),
+    provider_batches.poll_batch: Operation(
+        tag="Operations",
+        summary="Look at a provider batch now",
+        about="Whatever it was waiting for. It is done by whichever instance leads.",
+        answers={200: Answer(about="It is due.", type=schemas.UnresolvedBatch)},
+        errors={409: "It is final."},
     ),
     scheduler.step_down: Operation(
         tag="Operations",
