@@ -31,8 +31,8 @@ LAYERS = {
     **{
         f"backburner.{name}": name
         for name in (
-            "actors", "cli", "client", "http", "intake", "metrics", "providers", "serving", "storage", "system",
-            "webhooks",
+            "actors", "cli", "client", "execution", "http", "intake", "metrics", "providers", "serving", "storage",
+            "system", "webhooks",
         )
     },
 }  # fmt: skip
@@ -45,15 +45,17 @@ MAY_IMPORT = {
     "metrics": {"domain"},
     "providers": BASE,
     "webhooks": BASE,
+    "execution": BASE,
     "storage": BASE,
     "intake": BASE | {"storage"},
-    "actors": BASE | {"storage", "providers", "webhooks"},
+    "actors": BASE | {"execution", "storage", "providers", "webhooks"},
     "http": BASE | {"storage", "intake"},
-    "system": BASE | {"storage", "providers", "actors", "metrics"},
-    "serving": BASE | {"storage", "providers", "actors", "metrics", "webhooks", "http", "settings", "system"},
+    "system": BASE | {"storage", "providers", "actors", "execution", "metrics"},
+    "serving": BASE
+    | {"storage", "providers", "actors", "execution", "metrics", "webhooks", "http", "settings", "system"},
     "client": {"domain", "version"},
     "cli": BASE | {"client", "settings", "serving", "providers", "webhooks", "storage"},
-    "version": {"client"},  # `from backburner import Client`
+    "version": {"client", "domain"},  # `from backburner import Client, App`
     "entry": {"cli", "client", "domain", "version"},
 }
 #: Foreign packages that only some layers may know.
@@ -63,6 +65,7 @@ ONLY_IN = {
     "psycopg": {"storage"},
     "sqlite3": {"storage", "providers"},  # the sandbox has a file of its own
     "asyncio": {"storage"},
+    "trio_parallel": {"execution"},
     "trio_asyncio": {"storage", "serving"},
     "anthropic": {"providers"},
     "quart": {"http"},
@@ -189,7 +192,7 @@ def test_every_kind_of_error_is_caught_only_where_work_is_contained():
         for node in ast.walk(tree)
         if isinstance(node, ast.ExceptHandler) and _is_broad(node) and not _goes_on(node)
     }
-    assert catchers == {"backburner.actors.loops", "backburner.http.guard"}
+    assert catchers == {"backburner.actors.loops", "backburner.execution.failures", "backburner.http.guard"}
 
 
 def _is_broad(handler: ast.ExceptHandler) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from backburner.app import App as App
     from backburner.client.async_client import AsyncClient as AsyncClient
     from backburner.client.client import Client as Client
     from backburner.client.errors import ApiError as ApiError
@@ -20,22 +21,27 @@ if TYPE_CHECKING:
     from backburner.client.results import Result as Result
     from backburner.client.webhook import WebhookEvent as WebhookEvent
     from backburner.client.webhook import verify_webhook as verify_webhook
+    from backburner.errors import GiveUp as GiveUp
+    from backburner.errors import TryAgainLater as TryAgainLater
 
 #: Where the public names are; loaded when they are first used, because the server and `--help` need none of them.
 _PLACES = {
-    "AsyncClient": "async_client",
-    "Client": "client",
-    "ApiError": "errors",
-    "ClientError": "errors",
-    "ServerUnreachable": "errors",
-    "WaitTimeout": "errors",
-    "WebhookInvalid": "errors",
-    "Event": "results",
-    "Item": "results",
-    "Job": "results",
-    "Result": "results",
-    "WebhookEvent": "webhook",
-    "verify_webhook": "webhook",
+    "AsyncClient": "client.async_client",
+    "Client": "client.client",
+    "ApiError": "client.errors",
+    "ClientError": "client.errors",
+    "ServerUnreachable": "client.errors",
+    "WaitTimeout": "client.errors",
+    "WebhookInvalid": "client.errors",
+    "Event": "client.results",
+    "Item": "client.results",
+    "Job": "client.results",
+    "Result": "client.results",
+    "WebhookEvent": "client.webhook",
+    "verify_webhook": "client.webhook",
+    "App": "app",
+    "GiveUp": "errors",
+    "TryAgainLater": "errors",
 }
 
 
@@ -44,7 +50,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib  # noqa: PLC0415
 
-    return getattr(importlib.import_module(f"backburner.client.{_PLACES[name]}"), name)
+    return getattr(importlib.import_module(f"backburner.{_PLACES[name]}"), name)
 
 
 def __dir__() -> list[str]:

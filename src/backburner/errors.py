@@ -145,3 +145,56 @@ class ResultsBroken(ProviderError, TransientError):
 
 class ResultsGone(ProviderError):
     """The provider no longer keeps these results."""
+
+
+# --- background work ---------------------------------------------------------------------------------------
+
+
+class WrongApp(BackburnerError):
+    """The module of handlers and tools cannot be used: not found, broken, or it registers something impossible."""
+
+
+class GiveUp(BackburnerError):
+    """Raised by a handler or tool: it failed, and another attempt would fail too."""
+
+    def __init__(self, message: str, *, code: str = "gave_up") -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class TryAgainLater(BackburnerError):
+    """Raised by a handler or tool: not now, but after `seconds` it may succeed."""
+
+    def __init__(self, message: str, *, seconds: float) -> None:
+        super().__init__(message)
+        self.seconds = seconds
+
+
+class WorkFailed(BackburnerError):
+    """A function of the user's failed. `details` is JSON: type, message, traceback, and the same of a group's parts.
+
+    `may_retry` says whether another attempt makes sense; `retry_after`, in seconds, when the function asks for a time.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        details: dict[str, Any] | None = None,
+        may_retry: bool = True,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.details = details
+        self.may_retry = may_retry
+        self.retry_after = retry_after
+
+
+class WorkTimedOut(WorkFailed):
+    """A function of the user's took longer than it may. What it does in a thread may still go on."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("timed_out", message)

@@ -1,0 +1,1 @@
+"""Running functions that are not ours: as tasks, in threads, in processes, on a cluster."""

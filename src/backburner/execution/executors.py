@@ -1,0 +1,90 @@
+"""The one way to run a function of the user's, wherever it is to run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import attrs
+
+from backburner.execution.failures import Outcome, Raised
+from backburner.execution.places import Places
+from backburner.execution.processes import Processes
+from backburner.execution.tasks import Tasks
+from backburner.execution.threads import Threads, inline
+from backburner.signatures import CONTEXT
+
+#: The handler or tool that the current task runs, for who finds the event loop blocked.
+CURRENT_WORK: ContextVar[str | None] = ContextVar("current_work", default=None)
+
+
+@attrs.define(kw_only=True, eq=False)
+class Executors:
+    """Runs functions as tasks, in threads and in processes. Use it inside `opened()`.
+
+    With `is_inline` plain functions run on the event loop: for virtual clocks, which jump over threads and processes.
+    """
+
+    tasks: Tasks = attrs.field(factory=lambda: Tasks(places=Places(100)))
+    threads: Threads = attrs.field(factory=lambda: Threads(Places(16)))
+    processes: Processes = attrs.field(factory=lambda: Processes(Places(os.cpu_count() or 1)))
+    is_inline: bool = False
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[None]:
+        """Functions can be called inside the block. Leaving it cancels tasks and waits for none of the threads."""
+        async with self.processes.opened(), self.tasks.opened():
+            yield
+
+    def places(self, executor: str) -> Places:
+        """How many functions one kind of executor takes, and has."""
+        return {"async": self.tasks.places, "thread": self.threads.places, "process": self.processes.places}[executor]
+
+    async def call(
+        self,
+        function: Callable[..., Any],
+        arguments: Mapping[str, Any],
+        *,
+        executor: str,
+        timeout_seconds: float,
+        name: str,
+        context: Any = None,
+        memory_bytes: int | None = None,
+    ) -> Any:
+        """What the function returns for the arguments, given by name; `context` goes to its parameter `ctx`.
+
+        Raises WorkFailed for whatever it raised and WorkTimedOut after `timeout_seconds`. Cancelled, a task is
+        cancelled, a process killed, a thread left to itself. `name` is for logs and messages.
+        """
+        given = dict(arguments) if context is None else {**arguments, CONTEXT: context}
+        mark = CURRENT_WORK.set(name)
+        try:
+            outcome = await self._outcome(
+                function, given, executor=executor, timeout=timeout_seconds, name=name, memory_bytes=memory_bytes
+            )
+        finally:
+            CURRENT_WORK.reset(mark)
+        if isinstance(outcome, Raised):
+            raise outcome.as_error()
+        return outcome.value
+
+    async def _outcome(
+        self,
+        function: Callable[..., Any],
+        given: Mapping[str, Any],
+        *,
+        executor: str,
+        timeout: float,
+        name: str,
+        memory_bytes: int | None,
+    ) -> Outcome:
+        if executor == "async":
+            return await self.tasks.call(function, given, timeout=timeout, name=name)
+        if self.is_inline:
+            return await inline(function, given)
+        if executor == "process":
+            return await self.processes.call(function, given, timeout=timeout, name=name, memory_bytes=memory_bytes)
+        return await self.threads.call(function, given, timeout=timeout, name=name)

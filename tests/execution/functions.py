@@ -1,0 +1,36 @@
+"""Functions that processes can import."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+
+def add(a, b):
+    return a + b
+
+
+def whoami():
+    return os.getpid()
+
+
+def die():
+    os.kill(os.getpid(), 9)
+
+
+def burn(path):
+    Path(path).write_text(str(os.getpid()))
+    while True:
+        pass
+
+
+def leak():
+    hoard = []
+    while True:
+        hoard.append(bytearray(8 * 1024 * 1024))
+
+
+def nap(seconds):
+    time.sleep(seconds)  # noqa: TID251
+    return seconds
