@@ -60,7 +60,7 @@ class Tasks:
                 await run.ended.wait()
         finally:
             if not run.ended.is_set():
-                await self._end(run)
+                await self._end(run)  # noqa: ASYNC102  # shielded and bounded there
         if run.outcome is None:
             raise WorkTimedOut(f"{name} took longer than {timeout:g} s.")
         return run.outcome
