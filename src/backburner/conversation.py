@@ -35,6 +35,8 @@ class Step:
     tool_calls: Sequence[JsonObject]
     created_at: datetime
     completed_at: datetime | None
+    feedback: str | None = None  #: of a person: positive or negative
+    tags: Sequence[str] = ()
 
 
 @attrs.frozen(kw_only=True)
@@ -74,7 +76,7 @@ RUN_STATUS = {
     ItemStatus.CANCELED: JobStatus.CANCELLED,
     ItemStatus.EXPIRED: JobStatus.EXPIRED,
 }
-_WITHOUT_ANSWER = {
+WITHOUT_ANSWER = {
     ItemStatus.ERRORED: "error",
     ItemStatus.CANCELED: "cancelled",
     ItemStatus.EXPIRED: "expired",
@@ -91,7 +93,7 @@ def run_of(steps: Sequence[Step], *, job_status: JobStatus, created_at: datetime
         index=last.index,
         agent_id=last.agent_id,
         status=RUN_STATUS.get(last.status, waiting),
-        stop_reason=last.stop_reason or _WITHOUT_ANSWER.get(last.status),
+        stop_reason=last.stop_reason or WITHOUT_ANSWER.get(last.status),
         rounds=len(steps),
         usage=sum(used, Usage()) if used else None,
         created_at=created_at,

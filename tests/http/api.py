@@ -136,6 +136,10 @@ class Api:
 
     async def results(self, job_id: str, outcomes: Sequence[ItemStatus], *, whole: bool = True) -> None:
         """Bring the results of a submitted job of one provider batch; the job then ends unless not `whole`."""
+        await self.lines(job_id, [result_text(index, status) for index, status in enumerate(outcomes)], whole=whole)
+
+    async def lines(self, job_id: str, results: Sequence[str], *, whole: bool = True) -> None:
+        """The same with results as the provider gives them."""
         job = await self.record(job_id)
         batch = (await self.database.read(batches.batches_of_job, job.key))[0]
         now = self.services.clock.now()
@@ -144,7 +148,7 @@ class Api:
                 term=self.term, batch_key=batch.key, provider_status="ended", response=b"{}", at=now, next_poll_at=now
             )
         )
-        rows = [ResultRow(index, status.value, result_text(index, status)) for index, status in enumerate(outcomes)]
+        rows = [ResultRow(index, msgspec.json.decode(line)["type"], line) for index, line in enumerate(results)]
         page = ResultPage(
             term=self.term, batch_key=batch.key, job_key=job.key, round=1, rows=tuple(rows),
             counts=Counter(row.status for row in rows), usage=Usage(), byte_size=1000,

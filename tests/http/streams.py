@@ -51,6 +51,13 @@ class Stream:
             if event := self._event(block):
                 return event
 
+    async def text(self) -> str:
+        """Everything to the end, as it came."""
+        with trio.fail_after(LONGEST):
+            while chunk := await self.connection.receive():
+                self._text += chunk.decode()
+        return self._text
+
     def _event(self, block: str) -> Seen | None:
         fields = dict(line.split(": ", 1) for line in block.split("\n"))
         self.last_id = fields.get("id", self.last_id)
@@ -70,10 +77,16 @@ class Stream:
 
 
 @asynccontextmanager
-async def streaming(api: Api, path: str, *, key: str = "read", last: str | None = None) -> AsyncIterator[Stream]:
+async def streaming(
+    api: Api, path: str, *, key: str = "read", last: str | None = None, method: str = "GET", data: bytes = b""
+) -> AsyncIterator[Stream]:
     """A stream whose greeting has arrived; cut off by the client on leaving."""
     headers = {"Authorization": f"Bearer {api.keys.get(key, key)}"} | ({"Last-Event-ID": last} if last else {})
-    async with api.client.request(path, headers=headers) as connection:
+    if data:
+        headers["Content-Type"] = "application/json"
+    async with api.client.request(path, method=method, headers=headers) as connection:
+        if data:
+            await connection.send(data)
         await connection.send_complete()
         stream = Stream(connection)
         stream._text = (await connection.receive()).decode()

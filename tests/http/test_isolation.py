@@ -44,7 +44,7 @@ class Route:
 
     @property
     def changes(self) -> bool:
-        return self.method not in ("GET", "HEAD")
+        return self.method not in ("GET", "HEAD") and not self.path.endswith("/stream")
 
     @property
     def is_admin(self) -> bool:

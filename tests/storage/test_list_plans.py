@@ -68,7 +68,8 @@ def test_every_filter_of_jobs_has_its_index(database, scope, chosen, index):
         # The rounds of one item.
         (RunSpan(high=(PLACE, 7), forward=False, statuses=[JobStatus.FAILED]), "uq_jobs_with_items", 1),
         # The runs of one agent.
-        (RunSpan(agent_id="a"), "ix_items_of_agent", 1),
+        (RunSpan(agent_ids=["a"]), "ix_items_of_agent", 1),
+        (RunSpan(agent_ids=["a", "b"]), "ix_items_of_agent", 1),
     ],
 )
 def test_runs_come_in_the_order_of_an_index(database, span, index, sorts):

@@ -19,7 +19,7 @@ KEEP_ALIVE = 15.0  # seconds
 #: How long a client should wait before it comes back, in milliseconds.
 _RETRY = b"retry: 1000\n"
 _ALIVE = b": keep-alive\n\n"
-_HEADERS = {
+STREAM_HEADERS = {
     "Cache-Control": "no-store, no-transform",
     "X-Accel-Buffering": "no",  # proxies would hold events back
 }
@@ -60,7 +60,7 @@ def _streamed(call: Call, listener: Listener, greeting: bytes) -> Response:
         content_type="text/event-stream",
     )
     response.headers.pop("Content-Length", None)
-    response.headers.update(_HEADERS)
+    response.headers.update(STREAM_HEADERS)
     return response
 
 

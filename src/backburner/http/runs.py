@@ -37,7 +37,7 @@ async def list_runs(call: Call) -> Response:
         low=None if low is None else (low[0], low[1][0]),
         high=None if high is None else (high[0], high[1][0]),
         forward=page.ascending == (page.before is None),
-        agent_id=asked["agent_id"],
+        agent_ids=None if asked["agent_id"] is None else [asked["agent_id"]],
         statuses=[JobStatus(status) for status in asked["status"]] or None,
     )
     found, has_more = await call.services.database.read(runs.list_runs, call.organization_key, span, limit=page.limit)

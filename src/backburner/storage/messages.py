@@ -15,6 +15,7 @@ from backburner.storage.steps import LAST, Span, Told, steps_of
 Place = tuple[int, ...]  # index, round, number
 
 STEPS_AT_ONCE = 20
+ITEM_PAGE = 200
 MOST_BYTES = 8 * 1024 * 1024  # of requests and results behind one page, about
 
 
@@ -52,6 +53,18 @@ def list_messages(tx: sa.Connection, job: Job, span: MessageSpan, *, limit: int)
         if read > MOST_BYTES and found:
             limit = len(found)
     return found[:limit], len(found) > limit
+
+
+def item_messages(tx: sa.Connection, job: Job, index: int) -> list[Message]:
+    """Every message of one item, in their order."""
+    found: list[Message] = []
+    span, has_more = MessageSpan(low=(index, 0, 0), high=(index, LAST, 0), index=index), True
+    while has_more:
+        page, has_more = list_messages(tx, job, span, limit=ITEM_PAGE)
+        found += page
+        if page:
+            span = attrs.evolve(span, low=(index, page[-1].round, page[-1].number))
+    return found
 
 
 def _all_steps(tx: sa.Connection, job: Job, span: Span, at_once: int) -> Iterator[Told]:

@@ -9,10 +9,10 @@ from typing import Any
 import attrs
 import sqlalchemy as sa
 
-from backburner.conversation import RUN_STATUS, Run, Step, run_of
+from backburner.conversation import RUN_STATUS, WITHOUT_ANSWER, Run, Step, run_of
 from backburner.states import ItemStatus, JobStatus
-from backburner.storage.steps import COLUMNS, LAST, stepping, told_of
-from backburner.storage.tables import items, jobs, provider_batches, results
+from backburner.storage.steps import COLUMNS, LAST, said_of, stepping, told_of
+from backburner.storage.tables import items, jobs, provider_batches, results, step_feedback
 
 Place = tuple[str, int]  # a job's public id, an item's position
 
@@ -24,15 +24,26 @@ class RunSpan:
     low: Place | None = None
     high: Place | None = None
     forward: bool = True
-    agent_id: str | None = None
+    agent_ids: Collection[str] | None = None
     statuses: Collection[JobStatus] | None = None
+    stop_reasons: Collection[str] | None = None
+    feedback: Collection[str | None] | None = None  #: with a step of which this was said; None: nothing was
+
+    def beyond(self, place: Place) -> RunSpan:
+        """What is left of it behind a run, in its direction."""
+        return attrs.evolve(self, low=place) if self.forward else attrs.evolve(self, high=place)
 
 
 def list_runs(tx: sa.Connection, organization_key: int, span: RunSpan, *, limit: int) -> tuple[list[Run], bool]:
     """Up to `limit` runs in the direction of the span, and whether there are more."""
-    rows = tx.execute(listing(tx.dialect.name, organization_key, span, limit=limit))
-    found = [_run(list(steps)) for _, steps in groupby(rows, key=lambda row: (row.job_public_id, row.idx))]
-    return found[:limit], len(found) > limit
+    found: list[Run] = []
+    while True:
+        rows = tx.execute(listing(tx.dialect.name, organization_key, span, limit=limit))
+        page = [_run(list(steps)) for _, steps in groupby(rows, key=lambda row: (row.job_public_id, row.idx))]
+        found += [run for run in page if span.stop_reasons is None or run.stop_reason in span.stop_reasons]
+        if len(found) > limit or len(page) <= limit:
+            return found[:limit], len(found) > limit
+        span = span.beyond((page[-1].job_id, page[-1].index))
 
 
 def list_steps(tx: sa.Connection, organization_key: int, span: RunSpan, *, limit: int) -> list[Step]:
@@ -43,7 +54,8 @@ def list_steps(tx: sa.Connection, organization_key: int, span: RunSpan, *, limit
         if len(found) >= limit:
             break
         told = [told_of(row, row.job_public_id).step for row in steps]
-        found += told if span.forward else told[::-1]
+        wanted = [step for step in told if span.feedback is None or step.feedback in span.feedback]
+        found += wanted if span.forward else wanted[::-1]
     return found
 
 
@@ -70,7 +82,7 @@ def _ordered(columns: Sequence[sa.ColumnElement[Any]], *, forward: bool) -> list
 
 def _picked(dialect: str, organization_key: int, span: RunSpan, count: int) -> sa.Select[Any]:
     item = sa.select(*COLUMNS).where(items.c.job_id == jobs.c.id, *_items_wanted(span))
-    if dialect == "postgresql" and span.agent_id is None:
+    if dialect == "postgresql" and span.agent_ids is None:
         # A job of a million items would be sorted whole before its first could be shown.
         item = item.order_by(*_ordered((items.c.idx,), forward=span.forward)).limit(count)
         found: Any = item.lateral("item")
@@ -94,8 +106,8 @@ def _picked(dialect: str, organization_key: int, span: RunSpan, count: int) -> s
 
 
 def _owner(span: RunSpan) -> sa.ColumnElement[int]:
-    """Inside `coalesce` where the agent's items lead to their jobs: SQLite would look at every item else."""
-    return jobs.c.organization_id if span.agent_id is None else sa.func.coalesce(jobs.c.organization_id, 0)
+    """Inside `coalesce` where the agents' items lead to their jobs: SQLite would look at every item else."""
+    return jobs.c.organization_id if span.agent_ids is None else sa.func.coalesce(jobs.c.organization_id, 0)
 
 
 def _jobs_wanted(span: RunSpan) -> list[sa.ColumnElement[bool]]:
@@ -124,11 +136,42 @@ def _items_wanted(span: RunSpan) -> list[sa.ColumnElement[bool]]:
         found.append(items.c.idx > sa.case((jobs.c.public_id == span.low[0], span.low[1]), else_=-1))
     if span.high is not None:
         found.append(items.c.idx < sa.case((jobs.c.public_id == span.high[0], span.high[1]), else_=LAST))
-    if span.agent_id is not None:
-        found.append(items.c.agent_id == span.agent_id)
+    if span.agent_ids is not None:
+        found.append(items.c.agent_id.in_(sorted(span.agent_ids)))
     if span.statuses is not None:
         found.append(sa.or_(*(_is(status) for status in sorted(span.statuses))))
+    if span.stop_reasons is not None:
+        found.append(sa.or_(*(_may_say(reason) for reason in sorted(span.stop_reasons))))
+    if span.feedback is not None:
+        found.append(_was_said(span.feedback))
     return found
+
+
+def _may_say(reason: str) -> sa.ColumnElement[bool]:
+    """Whether a result holds the word; that it stands in the right place is seen when the result is read."""
+    said = sa.select(sa.true()).where(
+        results.c.job_id == items.c.job_id,
+        results.c.idx == items.c.idx,
+        results.c.line.contains(f'"{reason}"', autoescape=True),
+    )
+    ended = [outcome for outcome, word in WITHOUT_ANSWER.items() if word == reason]
+    return sa.or_(said.correlate(items).exists(), *(_state == outcome.value for outcome in ended))
+
+
+def _was_said(wanted: Collection[str | None]) -> sa.ColumnElement[bool]:
+    words = step_feedback.c.feedback.in_(sorted(word for word in wanted if word is not None))
+    about = provider_batches.outerjoin(step_feedback, said_of(items, provider_batches.c.round))
+    step = (
+        sa.select(sa.true())
+        .select_from(about)
+        .where(
+            provider_batches.c.job_id == items.c.job_id,
+            provider_batches.c.first_idx <= items.c.idx,
+            provider_batches.c.last_idx >= items.c.idx,
+            sa.or_(words, step_feedback.c.feedback.is_(None)) if None in wanted else words,
+        )
+    )
+    return step.correlate(items).exists()
 
 
 def _is(status: JobStatus) -> sa.ColumnElement[bool]:

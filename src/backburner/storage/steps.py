@@ -11,7 +11,7 @@ from backburner.conversation import Step, answer_of, displayed, text_member, too
 from backburner.model import Job
 from backburner.result_lines import usage_of
 from backburner.states import BATCH_FINAL, ItemStatus
-from backburner.storage.tables import items, jobs, provider_batches, requests, results
+from backburner.storage.tables import items, jobs, provider_batches, requests, results, step_feedback
 
 LAST = 2**31 - 1
 
@@ -69,10 +69,20 @@ def stepping(picked: Any) -> sa.Select[Any]:
             provider_batches.c.created_at,
             provider_batches.c.submitted_at,
             provider_batches.c.ended_at,
+            step_feedback.c.feedback,
+            step_feedback.c.tags,
         )
         .select_from(picked)
         .join(provider_batches, covers)
         .outerjoin(results, of_round)
+        .outerjoin(step_feedback, said_of(picked, provider_batches.c.round))
+    )
+
+
+def said_of(item: Any, number: Any) -> sa.ColumnElement[bool]:
+    """Whether feedback is of this round of an item (which has `job_id` and `idx`)."""
+    return sa.and_(
+        step_feedback.c.job_id == item.c.job_id, step_feedback.c.idx == item.c.idx, step_feedback.c.round == number
     )
 
 
@@ -120,6 +130,8 @@ def told_of(row: Any, job_id: str) -> Told:
         tool_calls=tool_calls(answer),
         created_at=row.submitted_at or row.created_at,
         completed_at=None if status is ItemStatus.PROCESSING else row.ended_at,
+        feedback=row.feedback,
+        tags=row.tags or (),
     )
     return Told(step, params, row.line)
 

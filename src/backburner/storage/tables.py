@@ -263,6 +263,18 @@ results = sa.Table(
     ),
 )
 
+# What a person said of a step.
+step_feedback = sa.Table(
+    "step_feedback",
+    metadata,
+    sa.Column("job_id", Key, sa.ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    sa.Column("idx", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("round", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("feedback", sa.Text),  # positive | negative
+    sa.Column("tags", JsonText, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 deliveries = sa.Table(
     "deliveries",
     metadata,

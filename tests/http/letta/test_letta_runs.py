@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import msgspec
 import pytest
-from tests.http.api import Api
+from tests.http.api import Api, request, result_text
 
 from backburner.conversation import Message
 from backburner.http.letta.message_shapes import batch_message, pieces
@@ -11,6 +14,16 @@ from backburner.states import ItemStatus
 
 RUNS = "/letta/v1/runs"
 STEPS = "/letta/v1/steps"
+
+
+FAILED = result_text(0, ItemStatus.ERRORED)
+CANCELED = result_text(0, ItemStatus.CANCELED)
+
+
+def answer(stop_reason: str, text: str = "Hm.") -> str:
+    """A stored result that ended so."""
+    message = {"content": [{"type": "text", "text": f'"{text}"'}], "stop_reason": stop_reason}
+    return msgspec.json.encode({"type": "succeeded", "message": message}).decode()
 
 
 async def ended(api: Api) -> str:
@@ -50,9 +63,31 @@ async def test_runs_can_be_asked_for(autojump_clock, api, query, expected):
     assert [run["id"] for run in answer.json] == [f"run-{part}-{index}" for index in expected]
 
 
-@pytest.mark.parametrize("query", ["?statuses=lost", "?agent_ids=a&agent_ids=b", "?stop_reason=error"])
+@pytest.mark.parametrize("query", ["?statuses=lost", "?stop_reason=boredom"])
 async def test_what_cannot_be_asked_for_is_refused(autojump_clock, api, query):
     assert (await api.get(RUNS + query)).status == 422
+
+
+async def test_runs_of_several_agents_are_listed_together(autojump_clock, api):
+    made = [request(number) | {"agent_id": f"agent-{number}"} for number in range(3)]
+    await api.post("/v1/batches", json={"requests": made})
+    runs = (await api.get(f"{RUNS}?agent_ids=agent-2&agent_ids=agent-0")).json
+    assert [run["agent_id"] for run in runs] == ["agent-2", "agent-0"]
+
+
+@pytest.mark.parametrize(
+    ("reason", "expected"),
+    [("end_turn", [4, 1]), ("error", [2]), ("cancelled", [3]), ("max_tokens_exceeded", [0]), ("tool_rule", [])],
+)
+async def test_runs_can_be_asked_for_by_their_stop_reason(autojump_clock, api_on_each, reason, expected):
+    api = api_on_each
+    job = await api.batch(5)
+    await api.submitted(job["id"])
+    answers = [answer("max_tokens", "end_turn"), answer("end_turn"), FAILED, CANCELED, answer("stop_sequence")]
+    await api.lines(job["id"], answers)
+    part = job["id"].removeprefix("job-")
+    runs = (await api.get(f"{RUNS}?stop_reason={reason}&limit=2")).json
+    assert [run["id"] for run in runs] == [f"run-{part}-{index}" for index in expected]
 
 
 async def test_one_run_with_what_belongs_to_it(autojump_clock, api):
@@ -94,10 +129,47 @@ async def test_one_step_with_what_belongs_to_it(autojump_clock, api):
     assert len((await api.get(f"{step}/messages")).json) == 2
 
 
-async def test_feedback_is_refused_for_good(autojump_clock, api):
+async def said(api: Api, step: str, **body: Any) -> Any:
+    answer = await api.call("PATCH", f"{STEPS}/{step}/feedback", json=body)
+    assert answer.status == 200, answer.body
+    return answer.json
+
+
+async def test_feedback_is_shown_on_its_step_until_it_is_taken_back(autojump_clock, api_on_each):
+    api = api_on_each
+    step = f"step-{await ended(api)}-0-1"
+    given = await said(api, step, feedback="positive", tags=["helpful"])
+    assert (given["id"], given["feedback"], given["tags"]) == (step, "positive", ["helpful"])
+    assert (await api.get(f"{STEPS}/{step}")).json == given
+    again = await said(api, step, feedback="negative")
+    assert (again["feedback"], again["tags"]) == ("negative", ["helpful"])
+    assert (await said(api, step))["feedback"] is None
+
+
+@pytest.mark.parametrize("body", [{"feedback": "fine"}, {"feedback": 1}, {"tags": "helpful"}, {"tags": ["x" * 256]}])
+async def test_feedback_that_letta_does_not_know_is_refused(autojump_clock, api, body):
     part = await ended(api)
-    answer = await api.call("PATCH", f"{STEPS}/step-{part}-0-1/feedback", json={"feedback": "positive"})
-    assert (answer.status, answer.json) == (422, {"detail": "Feedback on steps is not kept here."})
+    answer = await api.call("PATCH", f"{STEPS}/step-{part}-0-1/feedback", json=body)
+    assert (answer.status, list(answer.json)) == (422, ["detail"])
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("?feedback=positive", [2]),
+        ("?has_feedback=true&order=asc", [0, 2]),
+        ("?has_feedback=false", [1]),
+        ("?has_feedback=false&feedback=positive", []),
+        ("?has_feedback=true&limit=1", [2]),
+    ],
+)
+async def test_steps_can_be_asked_for_by_their_feedback(autojump_clock, api, query, expected):
+    part = await ended(api)
+    await said(api, f"step-{part}-0-1", feedback="negative")
+    await said(api, f"step-{part}-1-1", tags=["only a tag"])
+    await said(api, f"step-{part}-2-1", feedback="positive")
+    found = (await api.get(STEPS + query)).json
+    assert [step["id"] for step in found] == [f"step-{part}-{index}-1" for index in expected]
 
 
 @pytest.mark.parametrize("path", ["", "/messages", "/steps", "/usage", "/metrics", "/trace"])

@@ -33,7 +33,13 @@ def page_of(asked: Asked, kind: str, *, ascending: bool) -> Page:
 
 
 async def page_of_runs(
-    call: Call, asked: Asked, *, ascending: bool, agent_id: str | None, statuses: Collection[JobStatus] | None
+    call: Call,
+    asked: Asked,
+    *,
+    ascending: bool,
+    agent_ids: Collection[str] | None,
+    statuses: Collection[JobStatus] | None,
+    stop_reasons: Collection[str] | None,
 ) -> Sequence[Run]:
     """Runs of the caller's organization."""
     page = page_of(asked, "run", ascending=ascending)
@@ -42,8 +48,9 @@ async def page_of_runs(
         low=None if low is None else (low[0], low[1][0]),
         high=None if high is None else (high[0], high[1][0]),
         forward=_forward(page),
-        agent_id=agent_id,
+        agent_ids=agent_ids,
         statuses=statuses,
+        stop_reasons=stop_reasons,
     )
     found, _ = await call.services.database.read(runs.list_runs, call.organization_key, span, limit=page.limit)
     return _turned(found, page)

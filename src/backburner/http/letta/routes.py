@@ -6,6 +6,7 @@ from backburner.http.call import Routes
 from backburner.http.letta import batches, jobs, runs, steps
 from backburner.http.letta.create import create_batch
 from backburner.http.letta.problems import problem_response
+from backburner.http.letta.stream import stream_run
 
 BASE = "/letta"
 
@@ -45,6 +46,7 @@ def _add_runs(routes: Routes) -> None:
     routes.add_foreign("DELETE", one, "write", runs.delete_run, "job.delete")
     routes.add_foreign("GET", f"{one}/messages", "read", runs.list_messages)
     routes.add_foreign("GET", f"{one}/steps", "read", runs.list_steps)
+    routes.add_foreign("POST", f"{one}/stream", "read", stream_run)
     routes.add_foreign("GET", f"{one}/usage", "read", runs.get_usage)
     routes.add_foreign("GET", f"{one}/metrics", "read", runs.get_metrics)
     routes.add_foreign("GET", f"{one}/trace", "read", runs.get_trace)
@@ -57,4 +59,4 @@ def _add_steps(routes: Routes) -> None:
     routes.add_foreign("GET", f"{one}/metrics", "read", steps.get_metrics)
     routes.add_foreign("GET", f"{one}/trace", "read", steps.get_trace)
     routes.add_foreign("GET", f"{one}/messages", "read", steps.list_messages)
-    routes.add_foreign("PATCH", f"{one}/feedback", "write", steps.give_feedback)
+    routes.add_foreign("PATCH", f"{one}/feedback", "write", steps.give_feedback, "step.feedback")

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from backburner.conversation import Run, Step
+from backburner.errors import Invalid
 from backburner.http.conversation_ids import made_id, run_id, step_id
 from backburner.http.letta.job_shapes import time_json
 from backburner.model import Usage
@@ -41,6 +42,33 @@ _REASONS = {
     "expired": "error",
     "cancelled": "cancelled",
 }
+#: Those that nothing here ends with.
+_OTHER_REASONS = frozenset(
+    {
+        "context_window_overflow_in_system_prompt",
+        "insufficient_credits",
+        "invalid_llm_response",
+        "invalid_tool_call",
+        "llm_api_error",
+        "max_steps",
+        "no_tool_call",
+        "tool_rule",
+    }
+)
+
+
+def reasons_of(word: str) -> list[str]:
+    """Our words for one of Letta's; none for one that nothing here ends with. Raises Invalid."""
+    found = [ours for ours, theirs in _REASONS.items() if theirs == word]
+    if not found and word not in _OTHER_REASONS:
+        raise Invalid(f"{word!r} is no stop reason.", param="stop_reason")
+    return found
+
+
+def stop_reason_of(run: Run) -> str:
+    """Letta's word for why a run ended; where it has none, the one for how."""
+    ended = {JobStatus.COMPLETED: "end_turn", JobStatus.CANCELLED: "cancelled"}.get(run.status, "error")
+    return _REASONS.get(run.stop_reason or "", ended)
 
 
 def letta_run(run: Run) -> JsonObject:
@@ -100,11 +128,11 @@ def letta_step(step: Step) -> JsonObject:
         **usage_json(step.usage),
         "completion_tokens_details": None,
         "stop_reason": _REASONS.get(step.stop_reason or ""),
-        "tags": [],
+        "tags": list(step.tags),
         "tid": None,
         "trace_id": None,
         "messages": [],
-        "feedback": None,
+        "feedback": step.feedback,
         "project_id": None,
         "error_type": step.status.value if failed else None,
         "error_data": None,

@@ -11,7 +11,14 @@ from backburner.http.call import Call, reply
 from backburner.http.letta.asked import Asked
 from backburner.http.letta.message_shapes import pieces
 from backburner.http.letta.pages import page_of_messages, page_of_runs, page_of_steps
-from backburner.http.letta.run_shapes import STATUSES_OF, letta_run, letta_step, run_metrics, usage_statistics
+from backburner.http.letta.run_shapes import (
+    STATUSES_OF,
+    letta_run,
+    letta_step,
+    reasons_of,
+    run_metrics,
+    usage_statistics,
+)
 from backburner.http.runs import find_item, find_run
 from backburner.states import JobStatus
 from backburner.storage import jobs
@@ -35,18 +42,17 @@ async def list_active(call: Call) -> Response:
 
 async def _listed(call: Call, asked: Asked, named: Collection[str]) -> list[dict[str, object]]:
     agents = {*asked.texts("agent_id"), *asked.texts("agent_ids")}
-    if len(agents) > 1:
-        raise Invalid("Runs can be asked for one agent at a time.", param="agent_ids")
-    if asked.text("stop_reason") is not None:
-        raise Invalid("Runs cannot be asked for by their stop reason.", param="stop_reason")
-    if asked.flag("background") is False:
+    reason = asked.text("stop_reason")
+    reasons = None if reason is None else reasons_of(reason)
+    if asked.flag("background") is False or reasons == []:
         return []
     found = await page_of_runs(
         call,
         asked,
         ascending=asked.ascending(),
-        agent_id=next(iter(agents), None),
+        agent_ids=agents or None,
         statuses=_statuses(named) if named else None,
+        stop_reasons=reasons,
     )
     return [letta_run(run) for run in found]
 
