@@ -5,10 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from backburner.client.client import Client as Client
+from backburner.client.conversations import Message as Message
+from backburner.client.conversations import Run as Run
+from backburner.client.conversations import Step as Step
 from backburner.client.errors import ApiError as ApiError
 from backburner.client.errors import ClientError as ClientError
 from backburner.client.errors import ServerUnreachable as ServerUnreachable
 from backburner.client.errors import WaitTimeout as WaitTimeout
+from backburner.client.operations import AuditEntry as AuditEntry
+from backburner.client.operations import Key as Key
+from backburner.client.operations import Organization as Organization
+from backburner.client.operations import User as User
 from backburner.client.results import Event as Event
 from backburner.client.results import Item as Item
 from backburner.client.results import Job as Job

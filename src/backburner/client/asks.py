@@ -1,4 +1,4 @@
-"""What can be asked of the server, as data: one function a route, shared by both clients."""
+"""What can be asked of the server, as data: one function a route, shared by both clients. Here: batches and jobs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import attrs
 import msgspec
 
 from backburner.client.errors import ClientError
-from backburner.client.results import Delivery, Item, Job, Key, User, record
+from backburner.client.results import Delivery, Item, Job, record
 from backburner.client.uploads import Upload
 
 T = TypeVar("T")
@@ -25,7 +25,7 @@ _STREAMING = 60.0
 _job = record(Job)
 
 
-def _object(value: Any) -> dict[str, Any]:
+def an_object(value: Any) -> dict[str, Any]:
     return cast("dict[str, Any]", value)
 
 
@@ -78,13 +78,14 @@ class Page(Generic[T]):
     following: Ask[Page[T]] | None
 
 
-def _list(path: str, read: Callable[[Any], T], filters: Mapping[str, Any]) -> Ask[Page[T]]:
+def listing(path: str, read: Callable[[Any], T], filters: Mapping[str, Any]) -> Ask[Page[T]]:
+    """The first page of a list; filters that are None are left out."""
     params = {name: value for name, value in filters.items() if value is not None}
     return Ask(method="GET", path=path, params=params or None, read=partial(_page, path, read, params))
 
 
 def _page(path: str, read: Callable[[Any], T], params: Mapping[str, Any], value: Any) -> Page[T]:
-    following = _list(path, read, {**params, "after": value["last_id"]}) if value["has_more"] else None
+    following = listing(path, read, {**params, "after": value["last_id"]}) if value["has_more"] else None
     return Page([read(row) for row in value["data"]], following)
 
 
@@ -96,7 +97,7 @@ def submit(upload: Upload, idempotency_key: str | None = None) -> Ask[Job]:
 
 
 def check(upload: Upload) -> Ask[dict[str, Any]]:
-    return _send(upload, _object, None)
+    return _send(upload, an_object, None)
 
 
 def _send(upload: Upload, read: Callable[[Any], T], key: str | None) -> Ask[T]:
@@ -117,7 +118,7 @@ def batch(job_id: str) -> Ask[Job]:
 
 
 def items(job_id: str, filters: Mapping[str, Any]) -> Ask[Page[Item]]:
-    return _list(f"/v1/batches/{job_id}/items", record(Item), filters)
+    return listing(f"/v1/batches/{job_id}/items", record(Item), filters)
 
 
 def results(job_id: str, statuses: Sequence[str]) -> Ask[None]:
@@ -140,7 +141,7 @@ def job(job_id: str, wait: float = 0.0) -> Ask[Job]:
 
 
 def jobs(filters: Mapping[str, Any]) -> Ask[Page[Job]]:
-    return _list("/v1/jobs", _job, filters)
+    return listing("/v1/jobs", _job, filters)
 
 
 def create_job(fields: Mapping[str, Any], key: str | None) -> Ask[Job]:
@@ -168,61 +169,12 @@ def events(job_id: str | None, last_event_id: str) -> Ask[None]:
 
 
 def deliveries(job_id: str) -> Ask[Page[Delivery]]:
-    return _list(f"/v1/jobs/{job_id}/deliveries", record(Delivery), {})
+    return listing(f"/v1/jobs/{job_id}/deliveries", record(Delivery), {})
 
 
 def redeliver(job_id: str, delivery_id: str) -> Ask[Delivery]:
     path = f"/v1/jobs/{job_id}/deliveries/{delivery_id}/redeliver"
     return Ask(method="POST", path=path, read=record(Delivery))
-
-
-# --- operations ----------------------------------------------------------------------------------------------
-
-
-def scheduler() -> Ask[dict[str, Any]]:
-    return Ask(method="GET", path="/v1/admin/scheduler/status", read=_object)
-
-
-def scheduler_do(action: str) -> Ask[dict[str, Any]]:
-    return Ask(method="POST", path=f"/v1/admin/scheduler/{action}", read=_object)
-
-
-def provider_batches(filters: Mapping[str, Any]) -> Ask[Page[dict[str, Any]]]:
-    return _list("/v1/admin/batches", _object, filters)
-
-
-def provider_batch(batch_id: str) -> Ask[dict[str, Any]]:
-    return Ask(method="GET", path=f"/v1/admin/batches/{batch_id}", read=_object)
-
-
-def provider_batch_do(batch_id: str, action: str, fields: Mapping[str, Any]) -> Ask[dict[str, Any]]:
-    path = f"/v1/admin/batches/{batch_id}/{action}"
-    return Ask(method="POST", path=path, json=dict(fields) or None, read=_object)
-
-
-def users() -> Ask[Page[User]]:
-    return _list("/v1/admin/users", record(User), {})
-
-
-def keys() -> Ask[Page[Key]]:
-    return _list("/v1/admin/keys", record(Key), {})
-
-
-def create_key(fields: Mapping[str, Any]) -> Ask[Key]:
-    # A replayed answer would lack the secret.
-    return Ask(method="POST", path="/v1/admin/keys", json=dict(fields), read=record(Key), repeatable=False)
-
-
-def revoke_key(key_id: str) -> Ask[Key]:
-    return Ask(method="DELETE", path=f"/v1/admin/keys/{key_id}", read=record(Key), repeatable=False)
-
-
-def webhook_secret() -> Ask[str]:
-    return Ask(method="GET", path="/v1/webhook-secret", read=lambda value: str(value["secret"]))
-
-
-def ready() -> Ask[dict[str, Any]]:
-    return Ask(method="GET", path="/readyz", read=_object)
 
 
 def _nothing(_value: Any) -> None:

@@ -7,32 +7,30 @@ import time
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import anyio
 import anyio.from_thread
 import httpx2
 
 from backburner.client import asks
-from backburner.client.asks import Ask, Page
 from backburner.client.async_connection import AsyncConnection, chunks_of
+from backburner.client.async_methods import AsyncMethods
 from backburner.client.async_streams import AsyncEvents, AsyncResults, Rows
 from backburner.client.client import NOT_SUCCEEDED
 from backburner.client.errors import ServerUnreachable
 from backburner.client.options import Options
-from backburner.client.results import Delivery, Item, Job, Key, User
+from backburner.client.results import Delivery, Item, Job
 from backburner.client.retrying import Retries
 from backburner.client.sse import Reader
 from backburner.client.uploads import Form, Source, upload
 from backburner.client.waiting import PAUSE, TRY_EVERY, Following, Waiting
 
-T = TypeVar("T")
-
 #: May be an async iterable too.
 AsyncSource = Source | AsyncIterable[Mapping[str, Any]]
 
 
-class AsyncClient:
+class AsyncClient(AsyncMethods):
     """One server and one key, for any number of tasks. What is said of `Client` holds here too."""
 
     def __init__(
@@ -66,12 +64,6 @@ class AsyncClient:
     @property
     def url(self) -> str:
         return self._options.url
-
-    async def _call(self, ask: Ask[T]) -> T:
-        return await self._connection.call(ask)
-
-    def _all(self, ask: Ask[Page[T]]) -> Rows[T]:
-        return Rows(self._connection.call, ask)
 
     # --- batches ---------------------------------------------------------------------------------------------
 
@@ -168,41 +160,6 @@ class AsyncClient:
 
     async def redeliver(self, job_id: str, delivery_id: str) -> Delivery:
         return await self._call(asks.redeliver(job_id, delivery_id))
-
-    # --- operations ------------------------------------------------------------------------------------------
-
-    async def scheduler(self) -> dict[str, Any]:
-        return await self._call(asks.scheduler())
-
-    async def scheduler_do(self, action: str) -> dict[str, Any]:
-        return await self._call(asks.scheduler_do(action))
-
-    def provider_batches(self, **filters: Any) -> Rows[dict[str, Any]]:
-        return self._all(asks.provider_batches(filters))
-
-    async def provider_batch(self, batch_id: str) -> dict[str, Any]:
-        return await self._call(asks.provider_batch(batch_id))
-
-    async def provider_batch_do(self, batch_id: str, action: str, **fields: Any) -> dict[str, Any]:
-        return await self._call(asks.provider_batch_do(batch_id, action, fields))
-
-    def users(self) -> Rows[User]:
-        return self._all(asks.users())
-
-    def api_keys(self) -> Rows[Key]:
-        return self._all(asks.keys())
-
-    async def create_key(self, **fields: Any) -> Key:
-        return await self._call(asks.create_key(fields))
-
-    async def revoke_key(self, key_id: str) -> Key:
-        return await self._call(asks.revoke_key(key_id))
-
-    async def webhook_secret(self) -> str:
-        return await self._call(asks.webhook_secret())
-
-    async def ready(self) -> Mapping[str, Any]:
-        return await self._call(asks.ready())
 
 
 async def _settled(outcome: object) -> None:

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import IO, Any, Self, TypeVar
+from typing import IO, Any, Self
 
 import attrs
 import httpx2
 
 from backburner.client import asks
-from backburner.client.asks import Ask, Page
 from backburner.client.connection import Connection
 from backburner.client.errors import ServerUnreachable
+from backburner.client.methods import Methods
 from backburner.client.options import Options
-from backburner.client.results import Delivery, Event, Item, Job, Key, Result, User
+from backburner.client.results import Delivery, Event, Item, Job, Result
 from backburner.client.retrying import Retries
 from backburner.client.sse import Reader
 from backburner.client.uploads import Form, Source, upload
 from backburner.client.waiting import PAUSE, TRY_EVERY, Following, ResultLines, Waiting
-
-T = TypeVar("T")
 
 NOT_SUCCEEDED = ("errored", "expired", "canceled")
 
@@ -50,7 +48,7 @@ class Results:
         return size
 
 
-class Client:
+class Client(Methods):
     """One server and one key, for one thread. Every method may raise ApiError and ServerUnreachable.
 
     Calls that can be repeated without harm are, after connection errors, 429 and 503; `timeout` is how long the server
@@ -88,15 +86,6 @@ class Client:
     @property
     def url(self) -> str:
         return self._options.url
-
-    def _call(self, ask: Ask[T]) -> T:
-        return self._connection.call(ask)
-
-    def _all(self, ask: Ask[Page[T]] | None) -> Iterator[T]:
-        while ask is not None:
-            page = self._call(ask)
-            yield from page.rows
-            ask = page.following
 
     # --- batches ---------------------------------------------------------------------------------------------
 
@@ -222,44 +211,3 @@ class Client:
 
     def redeliver(self, job_id: str, delivery_id: str) -> Delivery:
         return self._call(asks.redeliver(job_id, delivery_id))
-
-    # --- operations ------------------------------------------------------------------------------------------
-
-    def scheduler(self) -> dict[str, Any]:
-        return self._call(asks.scheduler())
-
-    def scheduler_do(self, action: str) -> dict[str, Any]:
-        """`action` is poll, pause, resume or step-down."""
-        return self._call(asks.scheduler_do(action))
-
-    def provider_batches(self, **filters: Any) -> Iterator[dict[str, Any]]:
-        """Everybody's, newest first. Filters are the query parameters of `GET /v1/admin/batches`."""
-        return self._all(asks.provider_batches(filters))
-
-    def provider_batch(self, batch_id: str) -> dict[str, Any]:
-        return self._call(asks.provider_batch(batch_id))
-
-    def provider_batch_do(self, batch_id: str, action: str, **fields: Any) -> dict[str, Any]:
-        """`action` is adopt (with `provider_batch_id`), abandon or poll."""
-        return self._call(asks.provider_batch_do(batch_id, action, fields))
-
-    def users(self) -> Iterator[User]:
-        return self._all(asks.users())
-
-    def api_keys(self) -> Iterator[Key]:
-        return self._all(asks.keys())
-
-    def create_key(self, **fields: Any) -> Key:
-        """The new key with its secret. Not repeated when the answer is lost: a replay would lack the secret."""
-        return self._call(asks.create_key(fields))
-
-    def revoke_key(self, key_id: str) -> Key:
-        return self._call(asks.revoke_key(key_id))
-
-    def webhook_secret(self) -> str:
-        """The organization's signing secret, `whsec_…`."""
-        return self._call(asks.webhook_secret())
-
-    def ready(self) -> Mapping[str, Any]:
-        """What `/readyz` says. Raises ApiError (503) while the database is away."""
-        return self._call(asks.ready())

@@ -131,31 +131,6 @@ class Delivery:
 
 
 @attrs.frozen(kw_only=True)
-class Key:
-    """An API key. `secret` is there once, in the answer that makes the key."""
-
-    id: str
-    prefix: str | None = None
-    scopes: Sequence[str] = ()
-    user_id: str | None = None
-    organization_id: str | None = None
-    name: str | None = None
-    expires_at: datetime | None = None
-    secret: str | None = attrs.field(default=None, repr=False)
-    raw: dict[str, Any] = attrs.field(factory=dict, repr=False, eq=False)
-
-
-@attrs.frozen(kw_only=True)
-class User:
-    """Somebody who has keys."""
-
-    id: str
-    name: str = ""
-    organization_id: str | None = None
-    raw: dict[str, Any] = attrs.field(factory=dict, repr=False, eq=False)
-
-
-@attrs.frozen(kw_only=True)
 class Event:
     """A job as it was when it changed. `id` resumes the stream behind it."""
 

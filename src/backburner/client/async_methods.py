@@ -1,0 +1,94 @@
+"""The same for `AsyncClient`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from backburner.client import conversations, operations
+from backburner.client.asks import Ask, Page
+from backburner.client.async_connection import AsyncConnection
+from backburner.client.async_streams import Rows
+from backburner.client.conversations import Message, Run, Step
+from backburner.client.operations import AuditEntry, Key, Organization, User
+
+T = TypeVar("T")
+
+
+class AsyncMethods:
+    """As `Methods`."""
+
+    _connection: AsyncConnection
+
+    async def _call(self, ask: Ask[T]) -> T:
+        return await self._connection.call(ask)
+
+    def _all(self, ask: Ask[Page[T]]) -> Rows[T]:
+        return Rows(self._connection.call, ask)
+
+    # --- conversations ---------------------------------------------------------------------------------------
+
+    def runs(self, **filters: Any) -> Rows[Run]:
+        return self._all(conversations.runs(filters))
+
+    async def run(self, run_id: str) -> Run:
+        return await self._call(conversations.run(run_id))
+
+    def steps(self, whose: str, **filters: Any) -> Rows[Step]:
+        return self._all(conversations.steps(whose, filters))
+
+    async def step(self, step_id: str) -> Step:
+        return await self._call(conversations.step(step_id))
+
+    def messages(self, whose: str, **filters: Any) -> Rows[Message]:
+        return self._all(conversations.messages(whose, filters))
+
+    # --- operations ------------------------------------------------------------------------------------------
+
+    async def scheduler(self) -> dict[str, Any]:
+        return await self._call(operations.scheduler())
+
+    async def scheduler_do(self, action: str) -> dict[str, Any]:
+        return await self._call(operations.scheduler_do(action))
+
+    def provider_batches(self, **filters: Any) -> Rows[dict[str, Any]]:
+        return self._all(operations.provider_batches(filters))
+
+    async def provider_batch(self, batch_id: str) -> dict[str, Any]:
+        return await self._call(operations.provider_batch(batch_id))
+
+    async def provider_batch_do(self, batch_id: str, action: str, **fields: Any) -> dict[str, Any]:
+        return await self._call(operations.provider_batch_do(batch_id, action, fields))
+
+    def organizations(self) -> Rows[Organization]:
+        return self._all(operations.organizations())
+
+    async def create_organization(self, name: str, *, idempotency_key: str | None = None) -> Organization:
+        return await self._call(operations.create_organization(name, idempotency_key))
+
+    def users(self) -> Rows[User]:
+        return self._all(operations.users())
+
+    async def create_user(self, organization_id: str, name: str, *, idempotency_key: str | None = None) -> User:
+        return await self._call(operations.create_user(organization_id, name, idempotency_key))
+
+    def api_keys(self) -> Rows[Key]:
+        return self._all(operations.keys())
+
+    async def create_key(self, **fields: Any) -> Key:
+        return await self._call(operations.create_key(fields))
+
+    async def revoke_key(self, key_id: str) -> Key:
+        return await self._call(operations.revoke_key(key_id))
+
+    def audit(self, **filters: Any) -> Rows[AuditEntry]:
+        return self._all(operations.audit(filters))
+
+    async def webhook_secret(self) -> str:
+        return await self._call(operations.webhook_secret())
+
+    async def rotate_webhook_secret(self) -> str:
+        return await self._call(operations.rotate_webhook_secret())
+
+    async def ready(self) -> Mapping[str, Any]:
+        return await self._call(operations.ready())

@@ -1,0 +1,110 @@
+"""Those methods of `Client` that only ask and return."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
+
+from backburner.client import conversations, operations
+from backburner.client.asks import Ask, Page
+from backburner.client.connection import Connection
+from backburner.client.conversations import Message, Run, Step
+from backburner.client.operations import AuditEntry, Key, Organization, User
+
+T = TypeVar("T")
+
+
+class Methods:
+    """What a client can ask about conversations and the server itself."""
+
+    _connection: Connection
+
+    def _call(self, ask: Ask[T]) -> T:
+        return self._connection.call(ask)
+
+    def _all(self, ask: Ask[Page[T]] | None) -> Iterator[T]:
+        while ask is not None:
+            page = self._call(ask)
+            yield from page.rows
+            ask = page.following
+
+    # --- conversations ---------------------------------------------------------------------------------------
+
+    def runs(self, **filters: Any) -> Iterator[Run]:
+        """Newest first. Filters are the query parameters of `GET /v1/runs`: agent_id, status, order, …"""
+        return self._all(conversations.runs(filters))
+
+    def run(self, run_id: str) -> Run:
+        return self._call(conversations.run(run_id))
+
+    def steps(self, whose: str, **filters: Any) -> Iterator[Step]:
+        """Of the job or the run with this id, oldest first; `item="…"` chooses one item of a job by its custom id."""
+        return self._all(conversations.steps(whose, filters))
+
+    def step(self, step_id: str) -> Step:
+        return self._call(conversations.step(step_id))
+
+    def messages(self, whose: str, **filters: Any) -> Iterator[Message]:
+        """Of the job, the run or the step with this id, oldest first; `item` as for `steps`."""
+        return self._all(conversations.messages(whose, filters))
+
+    # --- operations ------------------------------------------------------------------------------------------
+
+    def scheduler(self) -> dict[str, Any]:
+        return self._call(operations.scheduler())
+
+    def scheduler_do(self, action: str) -> dict[str, Any]:
+        """`action` is poll, pause, resume or step-down."""
+        return self._call(operations.scheduler_do(action))
+
+    def provider_batches(self, **filters: Any) -> Iterator[dict[str, Any]]:
+        """Everybody's, newest first. Filters are the query parameters of `GET /v1/admin/batches`."""
+        return self._all(operations.provider_batches(filters))
+
+    def provider_batch(self, batch_id: str) -> dict[str, Any]:
+        return self._call(operations.provider_batch(batch_id))
+
+    def provider_batch_do(self, batch_id: str, action: str, **fields: Any) -> dict[str, Any]:
+        """`action` is adopt (with `provider_batch_id`), abandon or poll."""
+        return self._call(operations.provider_batch_do(batch_id, action, fields))
+
+    def organizations(self) -> Iterator[Organization]:
+        """All of them for the operator; their own for other admins."""
+        return self._all(operations.organizations())
+
+    def create_organization(self, name: str, *, idempotency_key: str | None = None) -> Organization:
+        """For the operator only."""
+        return self._call(operations.create_organization(name, idempotency_key))
+
+    def users(self) -> Iterator[User]:
+        return self._all(operations.users())
+
+    def create_user(self, organization_id: str, name: str, *, idempotency_key: str | None = None) -> User:
+        return self._call(operations.create_user(organization_id, name, idempotency_key))
+
+    def api_keys(self) -> Iterator[Key]:
+        """Those that were not revoked, without their secrets."""
+        return self._all(operations.keys())
+
+    def create_key(self, **fields: Any) -> Key:
+        """The new key with its secret. Not repeated when the answer is lost: a replay would lack the secret."""
+        return self._call(operations.create_key(fields))
+
+    def revoke_key(self, key_id: str) -> Key:
+        return self._call(operations.revoke_key(key_id))
+
+    def audit(self, **filters: Any) -> Iterator[AuditEntry]:
+        """What was done, newest first. Filters: action, object_id, key_id, user_id, created_after, created_before."""
+        return self._all(operations.audit(filters))
+
+    def webhook_secret(self) -> str:
+        """The organization's signing secret, `whsec_…`."""
+        return self._call(operations.webhook_secret())
+
+    def rotate_webhook_secret(self) -> str:
+        """A new signing secret; the one before signs beside it for a day. Not repeated when the answer is lost."""
+        return self._call(operations.rotate_webhook_secret())
+
+    def ready(self) -> Mapping[str, Any]:
+        """What `/readyz` says. Raises ApiError (503) while the database is away."""
+        return self._call(operations.ready())
