@@ -102,7 +102,7 @@ def prepared(url: str) -> Database:
 
 
 async def open_batches(database: Database, count: int, due: Callable[[int], datetime]) -> None:
-    """A running job of that many provider batches, all submitted two hours ago; `due(n)` is when to poll the n-th."""
+    """A running job of that many provider batches, two hours old and looked at; `due(n)` is when to poll the n-th."""
     intake = await open_intake(database, CLOCK, IDS)
     for number in range(count):
         await intake.add(NewItem(f"item-{number}", "{}", 2))
@@ -126,8 +126,14 @@ async def open_batches(database: Database, count: int, due: Callable[[int], date
             provider_batch_id=sa.bindparam("named"),
             submitted_at=submitted,
             next_poll_at=sa.bindparam("due"),
+            provider_status="in_progress",
+            latest_polling_response=sa.bindparam("seen"),
         )
-        rows = [{"key": key, "named": f"msgbatch_{n:024}", "due": due(n)} for n, key in enumerate(keys)]
+        rows = [
+            {"key": key, "named": named, "due": due(n), "seen": (VIEW % named.encode()).decode()}
+            for n, key in enumerate(keys)
+            for named in [f"msgbatch_{n:024}"]
+        ]
         tx.execute(changed, rows)
 
     await database.write(submit)

@@ -99,6 +99,23 @@ async def test_many_open_batches_are_polled_by_the_listing(autojump_clock):
         assert len(paths) - listings <= 2 * 30  # one look by each reader, few by pollers
 
 
+async def test_batches_that_a_listing_shows_unchanged_are_passed_over_together(autojump_clock):
+    async with job_under(items=60, chunk_items=2, options=SandboxOptions(batch_seconds=(3000, 3000))) as (
+        world,
+        system,
+        job,
+    ):
+        await trio.sleep(600)
+        before = await world.database.read(batches_of_job, job.key)
+        await trio.sleep(120)
+        after = await world.database.read(batches_of_job, job.key)
+        for earlier, later in zip(before, after, strict=True):
+            assert later.last_polled_at - earlier.last_polled_at >= timedelta(seconds=60)
+            assert timedelta(0) < later.next_poll_at - later.last_polled_at <= timedelta(seconds=60)
+        assert len({batch.last_polled_at for batch in after}) == 1
+        await good_end_of(world, system, job, batches=30)
+
+
 @pytest.mark.parametrize(
     "fault", ["500_html", "empty_page", "stuck_cursor", "hide_newest=5", "never_ends#3", "429=9@1-2"]
 )

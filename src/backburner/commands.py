@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -28,6 +28,15 @@ class Polled:
     cancel_sent_at: datetime | None = None
     #: Whether it was known that the job is being ended. If it came to be meanwhile, the batch is due again at once.
     knew_stopping: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Unchanged:
+    """Batches were looked at and are as they were; each goes on."""
+
+    term: Term
+    polled_at: datetime
+    due: Mapping[datetime, Sequence[int]]  # keys by `next_poll_at`: they fall due together, see `next_poll`
 
 
 @attrs.frozen(kw_only=True)
@@ -109,12 +118,14 @@ class DeliveryAttempted:
     next_attempt_at: datetime | None
 
 
-LeaderCommand = Polled | BatchEnded | ResultPage | ReadFailed | BatchIngested | NotOurs
+LeaderCommand = Polled | Unchanged | BatchEnded | ResultPage | ReadFailed | BatchIngested | NotOurs
 Command = LeaderCommand | DeliveryAttempted
 
 
 def rows_in(command: Command) -> int:
     """How many rows a command writes, about."""
+    if isinstance(command, Unchanged):
+        return sum([len(keys) for keys in command.due.values()])
     return len(command.rows) if isinstance(command, ResultPage) else 1
 
 

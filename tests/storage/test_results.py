@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 from tests.storage.both import NOW, Stock, later
 
-from backburner.commands import BatchEnded, BatchIngested, Polled, ReadFailed, ResultPage, ResultRow
+from backburner.commands import BatchEnded, BatchIngested, Polled, ReadFailed, ResultPage, ResultRow, Unchanged
 from backburner.errors import Conflict, NotFound
 from backburner.model import Job, PlannedBatch, ProviderBatch, Term, Usage
 from backburner.reading import narrowed
@@ -124,6 +124,21 @@ def test_a_batch_whose_job_is_being_ended_meanwhile_is_due_again_at_once(stock: 
     )
     assert [batch.next_poll_at for batch in stock.batches(job)] == [later(1), later(61)]
     assert [batch.key for batch in batches.due_batches(stock.tx, "sandbox", now=later(1), limit=9)] == [first.key]
+
+
+def test_unchanged_batches_go_on_and_those_of_a_job_being_ended_are_due_at_once(stock: Stock):
+    term, job, stopping = stock.term(), stock.job(6, chunk=2), stock.job(2)
+    first, second, third = stock.submitted(job)
+    (told,) = stock.submitted(stopping)
+    apply(stock, term, ended(term, third))
+    jobs.cancel_job(stock.tx, 1, stopping.id, now=NOW, ids=stock.ids)
+    due = {later(61): [first.key, third.key, told.key], later(30): [second.key]}
+    apply(stock, term, Unchanged(term=term, polled_at=later(1), due=due))
+    first, second, third = stock.batches(job)
+    (told,) = stock.batches(stopping)
+    assert [batch.next_poll_at for batch in (first, second, told)] == [later(61), later(30), later(1)]
+    assert [batch.last_polled_at for batch in (first, second, told)] == [later(1)] * 3
+    assert third.next_poll_at != later(61)  # it has ended: it is due for being read
 
 
 def test_a_read_that_failed_is_due_when_it_says(stock: Stock):

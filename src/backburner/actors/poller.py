@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from random import Random
 from typing import Any
@@ -13,7 +15,7 @@ import trio
 from backburner.actors.account import AccountKeeper
 from backburner.actors.writer import Writes
 from backburner.clock import Clock
-from backburner.commands import BatchEnded, Polled
+from backburner.commands import BatchEnded, Polled, Unchanged
 from backburner.cycle import Cycle
 from backburner.errors import BatchNotFound, ProviderError, ProviderPaused, ProviderUnavailable
 from backburner.leadership import Mandate
@@ -68,6 +70,22 @@ class Poller:
         cycle.running_count += 1
         await self._goes_on(batch, view)
         return False
+
+    def is_unchanged(self, batch: ProviderBatch, view: BatchView) -> bool:
+        """Whether a listing shows a batch that goes on just as it was seen before, with nothing to be done about it."""
+        settled = batch.poll_failures == 0 and batch.error is None and batch.job_stopping is None
+        return settled and not view.ended and view.raw == batch.latest_polling_response
+
+    async def passed(self, batches: Sequence[ProviderBatch], cycle: Cycle) -> None:
+        """These are unchanged. With ten thousand open batches nearly all are, nearly always: no task for each."""
+        now = self.clock.now()
+        due: dict[datetime, list[int]] = defaultdict(list)
+        for batch in batches:
+            since = batch.cancel_sent_at or batch.submitted_at or now
+            due[next_poll(since, now, interval=self.interval, phase=self.phase)].append(batch.key)
+        await self.keeper.poll_answered()
+        await self.writes.durable(Unchanged(term=self.mandate.term, polled_at=now, due=due))
+        cycle.running_count += len(batches)
 
     async def _current(self, batch: ProviderBatch, view: BatchView | None) -> BatchView | None:
         """The batch as the provider sees it, told to cancel it if need be; None while the provider wants quiet."""

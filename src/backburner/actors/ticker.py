@@ -112,11 +112,17 @@ class Ticker:
     async def _poll_page(self, page: list[ProviderBatch], cycle: Cycle, readers: trio.Nursery) -> None:
         cycle.batches.update(Counter(batch.provider for batch in page))
         views = await self._views(page, cycle)
+        unchanged = []
         async with trio.open_nursery() as pollers:
             for batch in page:
-                self._busy.add(batch.key)
                 view = views.get(batch.provider_batch_id or "")
-                pollers.start_soon(self._poll, batch, view, cycle, readers)
+                if view is not None and self.poller.is_unchanged(batch, view):
+                    unchanged.append(batch)
+                else:
+                    self._busy.add(batch.key)
+                    pollers.start_soon(self._poll, batch, view, cycle, readers)
+            if unchanged:
+                await self.poller.passed(unchanged, cycle)
 
     async def _views(self, page: list[ProviderBatch], cycle: Cycle) -> Mapping[str, BatchView]:
         wanted = [

@@ -19,6 +19,7 @@ from backburner.commands import (
     Polled,
     ReadFailed,
     ResultPage,
+    Unchanged,
 )
 from backburner.ids import Ids
 from backburner.model import Term
@@ -32,6 +33,8 @@ from backburner.storage.settle import mark_ended, mark_ingested
 from backburner.storage.tables import jobs, provider_batches
 
 C = TypeVar("C")
+
+KEYS_AT_ONCE = 1000  # in one statement
 
 
 @attrs.frozen(kw_only=True)
@@ -55,6 +58,7 @@ def apply_leader_commands(
     """
     fence(tx, term)
     _record_polls(tx, _only(commands, Polled))
+    _record_unchanged(tx, _only(commands, Unchanged))
     ended = _only(commands, BatchEnded)
     for command in ended:
         mark_ended(tx, command.batch_key, _seen(command), command.at)
@@ -139,6 +143,20 @@ def _record_polls(tx: sa.Connection, commands: Sequence[Polled]) -> None:
                 for polled in commands
             ],
         )
+
+
+def _record_unchanged(tx: sa.Connection, commands: Sequence[Unchanged]) -> None:
+    for command in commands:
+        for due, keys in command.due.items():
+            # Of one whose job came to be ended meanwhile the provider has to hear at once.
+            next_poll_at = sa.case((_IS_STOPPING, command.polled_at), else_=due)
+            for start in range(0, len(keys), KEYS_AT_ONCE):
+                some = provider_batches.c.id.in_(keys[start : start + KEYS_AT_ONCE])
+                tx.execute(
+                    sa.update(provider_batches)
+                    .where(some, provider_batches.c.status == BatchStatus.SUBMITTED)
+                    .values(last_polled_at=command.polled_at, next_poll_at=next_poll_at)
+                )
 
 
 def _record_failed_reads(tx: sa.Connection, commands: Sequence[ReadFailed]) -> None:
