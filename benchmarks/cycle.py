@@ -10,10 +10,10 @@ from typing import Any
 import sqlalchemy as sa
 import trio
 
+from backburner.pace import Pace
 from backburner.storage.database import Database
 from backburner.storage.facts import LAST_CYCLE, get_fact
 from backburner.storage.tables import provider_batches
-from backburner.system import Pace
 from benchmarks.instance import CLOCK, SlowProvider, open_batches, prepared, quiet, running
 from benchmarks.places import fresh
 from benchmarks.report import Options, Row, middle, repeated

@@ -7,8 +7,8 @@ from contextlib import closing
 
 import trio
 
+from backburner.pace import Pace
 from backburner.storage.database import Database
-from backburner.system import Pace
 from benchmarks.instance import CLOCK, SlowProvider, open_batches, prepared, quiet, running
 from benchmarks.places import fresh
 from benchmarks.report import Options, Row

@@ -19,6 +19,7 @@ from backburner.errors import ProviderUnavailable
 from backburner.ids import Ids
 from backburner.intake import open_intake
 from backburner.model import Counts, NewItem, NewJob, Term
+from backburner.pace import Pace
 from backburner.providers.anthropic import LIMITS
 from backburner.providers.base import BatchView
 from backburner.signing import new_secret
@@ -27,7 +28,7 @@ from backburner.storage import accounts, fence, migrate
 from backburner.storage.database import Database, open_database
 from backburner.storage.local_leadership import LocalLeadership
 from backburner.storage.tables import jobs, provider_batches
-from backburner.system import Pace, System
+from backburner.system import System
 from backburner.webhooks.pinned import pinned_transport
 from backburner.webhooks.sender import WebhookSender
 

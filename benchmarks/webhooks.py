@@ -12,11 +12,11 @@ from functools import partial
 import sqlalchemy as sa
 import trio
 
+from backburner.pace import Pace
 from backburner.signing import new_secret
 from backburner.states import DeliveryStatus
 from backburner.storage.database import Database
 from backburner.storage.tables import deliveries, organizations, webhook_secrets
-from backburner.system import Pace
 from benchmarks.instance import CLOCK, IDS, SlowProvider, prepared, quiet, running
 from benchmarks.places import fresh
 from benchmarks.report import Options, Row, middle, repeated

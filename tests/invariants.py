@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 import sqlalchemy as sa
+from tests.agent_invariants import broken_conversations, outcomes_of_agents
 from tests.world import World
 
 from backburner.model import Usage
@@ -52,6 +53,7 @@ class Invariants:
             *self._changed_results(tx),
             *_miscounts(tx),
             *_badly_divided(tx),
+            *broken_conversations(tx),
             *_deliveries(tx),
             *_terms(tx),
             *_provider(tx, self.world.sandbox),
@@ -72,8 +74,8 @@ class Invariants:
 def _miscounts(tx: sa.Connection) -> Iterator[str]:
     for row in tx.execute(sa.select(jobs).where(jobs.c.items_total.is_not(None))):
         counted = {name: getattr(row, name) for name in COUNTS}
-        if counted != _outcomes(tx, row.id):
-            yield f"{row.public_id} counts {counted}, but it is {_outcomes(tx, row.id)}"
+        if counted != _outcomes(tx, row):
+            yield f"{row.public_id} counts {counted}, but it is {_outcomes(tx, row)}"
         if sum(counted.values()) > row.items_total:
             yield f"{row.public_id} has more outcomes than items"
         lines = tx.execute(sa.select(results.c.line).where(results.c.job_id == row.id)).scalars()
@@ -89,24 +91,26 @@ def _miscounts(tx: sa.Connection) -> Iterator[str]:
             yield f"{row.public_id} counts batches {shown}, but it is {real}"
 
 
-def _outcomes(tx: sa.Connection, job_key: int) -> dict[str, int]:
-    """Counted from the rows: results, and what closed batches say of the rest."""
-    found: Counter[str] = Counter(
-        status.value for status in tx.execute(sa.select(results.c.status).where(results.c.job_id == job_key)).scalars()
-    )
-    for batch in tx.execute(sa.select(provider_batches).where(provider_batches.c.job_id == job_key)):
-        if batch.status is BatchStatus.CLOSED:
+def _outcomes(tx: sa.Connection, job: Any) -> dict[str, int]:
+    """Counted from the rows: results, or ends of conversations, and what closed batches say of the rest."""
+    if job.agent is not None:
+        found = outcomes_of_agents(tx, job.id)
+    else:
+        stored = sa.select(results.c.status).where(results.c.job_id == job.id)
+        found = Counter(status.value for status in tx.execute(stored).scalars())
+    for batch in tx.execute(sa.select(provider_batches).where(provider_batches.c.job_id == job.id)):
+        if batch.status is BatchStatus.CLOSED and batch.round == 1:
             stored = sa.select(sa.func.count()).where(results.c.batch_id == batch.id)
             found[batch.fill.value] += batch.item_count - tx.execute(stored).scalar_one()
     return {name: found[name] for name in COUNTS}
 
 
 def _badly_divided(tx: sa.Connection) -> Iterator[str]:
-    """Every item travels in exactly one batch."""
+    """In the first round every item travels in exactly one batch."""
     for job in tx.execute(sa.select(jobs).where(jobs.c.items_total.is_not(None))):
         ranges = tx.execute(
             sa.select(provider_batches)
-            .where(provider_batches.c.job_id == job.id)
+            .where(provider_batches.c.job_id == job.id, provider_batches.c.round == 1)
             .order_by(provider_batches.c.first_idx)
         )
         following = 0

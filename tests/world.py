@@ -13,11 +13,13 @@ import httpx2
 import msgspec
 import trio
 
+from backburner.actors.tool_caller import RunTool, no_tools
 from backburner.api_keys import hash_key, new_key, shown_prefix
 from backburner.clock import TrioClock
 from backburner.ids import Ids
 from backburner.intake import Intake, open_intake
 from backburner.model import Job, NewItem, NewJob
+from backburner.pace import Pace
 from backburner.providers.anthropic import open_anthropic
 from backburner.providers.base import Provider
 from backburner.providers.sandbox.engine import Sandbox
@@ -29,7 +31,7 @@ from backburner.storage import accounts, fence, jobs, migrate
 from backburner.storage.database import Database, Offload, inline, open_database
 from backburner.storage.items import results_page
 from backburner.storage.local_leadership import LocalLeadership
-from backburner.system import Pace, System
+from backburner.system import System
 from backburner.webhooks.sender import WebhookSender
 
 T = TypeVar("T")
@@ -122,6 +124,7 @@ class World:
     pace: Pace = PACE
     calls: list[tuple[float, str, str]] = attrs.field(factory=list)  # of the provider: (virtual second, method, path)
     tamper: Callable[[Provider], Provider] = lambda provider: provider  # with what instances are given
+    run_tool: RunTool = no_tools
 
     @asynccontextmanager
     async def instance(self, life: Life | None = None) -> AsyncIterator[System]:
@@ -177,6 +180,7 @@ class World:
             random=self.random,
             ids=self.ids,
             pace=self.pace,
+            run_tool=self.run_tool,
         )
         # A day has many heartbeats; the leader's own tests have them at their real pace.
         system.leader.heartbeat_interval, system.leader.trust = 600.0, 2000.0

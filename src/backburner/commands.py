@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import attrs
 import msgspec
@@ -71,6 +71,7 @@ class ResultPage:
     counts: Mapping[str, int]  # of the rows, by status
     usage: Usage  # of the rows together
     byte_size: int
+    of_agents: bool = False  # what follows from each is to be decided
 
 
 @attrs.frozen(kw_only=True)
@@ -104,6 +105,26 @@ class NotOurs:
     at: datetime
 
 
+class CallPlace(NamedTuple):
+    """Which call of a tool, by its key in the ledger."""
+
+    job_key: int
+    item: int  # its position
+    round: int
+    position: int
+
+
+@attrs.frozen(kw_only=True)
+class ToolFinished:
+    """A call of a tool came to its end, well or not."""
+
+    term: Term
+    place: CallPlace
+    content: str  # JSON: what the model is given
+    is_error: bool
+    at: datetime
+
+
 @attrs.frozen(kw_only=True)
 class DeliveryAttempted:
     """One POST of a delivery and what is to become of it."""
@@ -118,7 +139,7 @@ class DeliveryAttempted:
     next_attempt_at: datetime | None
 
 
-LeaderCommand = Polled | Unchanged | BatchEnded | ResultPage | ReadFailed | BatchIngested | NotOurs
+LeaderCommand = Polled | Unchanged | BatchEnded | ResultPage | ReadFailed | BatchIngested | NotOurs | ToolFinished
 Command = LeaderCommand | DeliveryAttempted
 
 
@@ -131,6 +152,8 @@ def rows_in(command: Command) -> int:
 
 def bytes_in(command: Command) -> int:
     """How many bytes a command writes, about."""
+    if isinstance(command, ToolFinished):
+        return len(command.content)
     return command.byte_size if isinstance(command, ResultPage) else 200
 
 

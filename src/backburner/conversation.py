@@ -39,6 +39,15 @@ class Step:
     tags: Sequence[str] = ()
 
 
+@attrs.frozen
+class Standing:
+    """How the conversation of an agent's item stands; plain items stand as their only step."""
+
+    status: ItemStatus | None  #: None: it goes on
+    stop_reason: str | None
+    at: datetime | None
+
+
 @attrs.frozen(kw_only=True)
 class Run:
     """One item's conversation over all its rounds."""
@@ -83,21 +92,30 @@ WITHOUT_ANSWER = {
 }
 
 
-def run_of(steps: Sequence[Step], *, job_status: JobStatus, created_at: datetime, metadata: JsonObject) -> Run:
-    """The run that these steps of one item are, in their order; there is at least one."""
+def run_of(
+    steps: Sequence[Step],
+    *,
+    job_status: JobStatus,
+    created_at: datetime,
+    metadata: JsonObject,
+    standing: Standing | None = None,
+) -> Run:
+    """The run that these steps of one item are, in their order; there is at least one. `standing`: of an agent's."""
     last = steps[-1]
+    standing = standing or Standing(last.status, last.stop_reason or WITHOUT_ANSWER.get(last.status), last.completed_at)
+    status = standing.status or ItemStatus.PROCESSING
     used = [step.usage for step in steps if step.usage is not None]
     waiting = JobStatus.PENDING if job_status is JobStatus.PENDING else JobStatus.RUNNING
     return Run(
         job_id=last.job_id,
         index=last.index,
         agent_id=last.agent_id,
-        status=RUN_STATUS.get(last.status, waiting),
-        stop_reason=last.stop_reason or WITHOUT_ANSWER.get(last.status),
+        status=RUN_STATUS.get(status, waiting),
+        stop_reason=standing.stop_reason,
         rounds=len(steps),
         usage=sum(used, Usage()) if used else None,
         created_at=created_at,
-        completed_at=last.completed_at,
+        completed_at=None if status is ItemStatus.PROCESSING else standing.at,
         metadata=metadata,
     )
 

@@ -95,7 +95,7 @@ async def share_items(
     """Add the items of a finished job that ended in one of `statuses`, or those named, to a retry of it."""
     after = -1
     while page := await intake.database.read(
-        items.retryable, job.key, statuses=statuses, custom_ids=custom_ids, after=after, limit=PAGE_ITEMS
+        items.retryable, job, statuses=statuses, custom_ids=custom_ids, after=after, limit=PAGE_ITEMS
     ):
         after = page[-1][0]
         await intake.share([shared for _, shared in page])

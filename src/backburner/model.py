@@ -73,6 +73,7 @@ class Job:
     organization_id: str
     user_id: str
     agent_id: str | None
+    agent: dict[str, Any] | None  #: what each item's conversation may do; None: one round
     handler: str | None
     priority: int
     retry_of: str | None
@@ -115,7 +116,7 @@ class Item:
 
 @attrs.frozen(kw_only=True)
 class ProviderBatch:
-    """One batch at the provider: a range of one job's items in one round."""
+    """One batch at the provider: items of one job in one round. In the first round they are a range."""
 
     key: int
     id: str
@@ -151,6 +152,8 @@ class ProviderBatch:
     latest_polling_response: bytes | None
     #: Why the job is being ended, if it is: the provider has to be told.
     job_stopping: str | None
+    #: Whether its items are agents: answers are followed by tools and further rounds.
+    of_agents: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -243,6 +246,7 @@ class NewJob:
     priority: int = 0
     deadline_at: datetime | None = None
     agent_id: str | None = None
+    agent: dict[str, Any] | None = None
     handler: str | None = None
     input: Any = None
     background: bool = True
@@ -279,7 +283,8 @@ class PlannedBatch:
     first: int
     last: int  #: inclusive
     byte_size: int
+    members: int | None = None  #: of a later round: how many of the range it holds
 
     @property
     def items(self) -> int:
-        return self.last - self.first + 1
+        return self.last - self.first + 1 if self.members is None else self.members

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import attrs
 
@@ -23,6 +23,9 @@ class Reading:
 
     batch: ProviderBatch
     term: Term
+    #: Positions of the batch's items, in order; None: those from its first to its last index.
+    members: Sequence[int] | None = None
+    _places: Mapping[int, int] = attrs.field(init=False)  # where an item is noted
     _seen: bytearray = attrs.field(init=False)
     _rows: list[ResultRow] = attrs.field(factory=list, init=False)
     _usages: list[Usage] = attrs.field(factory=list, init=False)
@@ -36,11 +39,18 @@ class Reading:
 
     def __attrs_post_init__(self) -> None:
         self._seen = bytearray(self.batch.item_count)
+        self._places = {index: place for place, index in enumerate(self.members or ())}
 
     def known(self, indices: Iterable[int]) -> None:
-        """These items have their result already."""
+        """These items have their result already. Those of other batches are passed over."""
         for index in indices:
-            self._seen[index - self.batch.first_index] = 1
+            if (place := self._place(index)) is not None:
+                self._seen[place] = 1
+
+    def _place(self, index: int) -> int | None:
+        if self.members is not None:
+            return self._places.get(index)
+        return index - self.batch.first_index if self.batch.first_index <= index <= self.batch.last_index else None
 
     def take(self, line: bytes) -> None:
         """Read one line. One that is no good is counted and left for the verdict."""
@@ -52,7 +62,8 @@ class Reading:
                 self._unreadable.add(mentioned)
             return
         index = wire_index(self.batch.nonce, found.custom_id)
-        if index is None or not self.batch.first_index <= index <= self.batch.last_index:
+        place = None if index is None else self._place(index)
+        if index is None or place is None:
             self.odd["foreign"] += 1
             return
         self.matched += 1
@@ -60,16 +71,16 @@ class Reading:
             self.odd["unknown"] += 1
             self._unknown.add(index)
             return
-        if self._seen[index - self.batch.first_index]:
+        if self._seen[place]:
             self.odd["repeated"] += 1  # the first one counts
             return
         self.new += 1
-        self._add(index, found.status, found.result)
+        self._add(index, place, found.status, found.result)
         if found.usage is not None:
             self._usages.append(found.usage)
 
-    def _add(self, index: int, status: str, result: str) -> None:
-        self._seen[index - self.batch.first_index] = 1
+    def _add(self, index: int, place: int, status: str, result: str) -> None:
+        self._seen[place] = 1
         self._rows.append(ResultRow(index, status, result))
         self._size += len(result)
 
@@ -86,6 +97,7 @@ class Reading:
             batch_key=self.batch.key,
             job_key=self.batch.job_key,
             round=self.batch.round,
+            of_agents=self.batch.of_agents,
             rows=tuple(self._rows),
             counts=Counter(row.status for row in self._rows),
             usage=total(self._usages),
@@ -115,11 +127,11 @@ class Reading:
 
     def substitutes(self) -> Iterator[ResultPage]:
         """Results of our own for the items that have none: after this the batch is complete."""
-        for offset, seen in enumerate(self._seen):
+        for place, seen in enumerate(self._seen):
             if not seen:
-                index = self.batch.first_index + offset
+                index = self.batch.first_index + place if self.members is None else self.members[place]
                 result = own_result(ItemStatus.ERRORED, self._code(index))
-                self._add(index, ItemStatus.ERRORED.value, result)
+                self._add(index, place, ItemStatus.ERRORED.value, result)
             if self.page_is_full and (page := self.page()):
                 yield page
         if (page := self.page()) is not None:

@@ -19,6 +19,7 @@ _MESSAGES = {
     UNREADABLE: "The provider's result for this item cannot be read.",
     UNKNOWN: "The provider's result for this item is of an unknown type.",
     "provider_rejected": "The provider refused the batch that held this item.",
+    "invalid_tool_call": "The model asked for a tool in a form that cannot be answered.",
     "abandoned": "The provider batch that held this item was abandoned by an operator.",
 }
 

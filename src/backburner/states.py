@@ -87,3 +87,22 @@ class DeliveryStatus(StrEnum):
     DELIVERED = "delivered"
     FAILED = "failed"  # attempts exhausted
     DISABLED = "disabled"  # the receiver answered 410 Gone
+
+
+class ConversationState(StrEnum):
+    """Where the conversation of one item of an agent job stands once its first answer is here."""
+
+    ANSWERED = "answered"  # what follows from the newest answer is not decided yet
+    TOOLS = "tools"  # tools that the answer asks for are being called
+    READY = "ready"  # its next request waits to be planned
+    ASKED = "asked"  # its next request is planned, or at the provider
+    DONE = "done"
+
+
+class ToolCallState(StrEnum):
+    """What has become of one call that a model asked for."""
+
+    REQUESTED = "requested"
+    STARTED = "started"  # it may have had effects
+    FINISHED = "finished"
+    DROPPED = "dropped"  # the conversation ended before it was started

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, closing
-from datetime import timedelta
 from functools import partial
 from random import Random
 from typing import Any, Protocol
@@ -13,6 +12,7 @@ import attrs
 import trio
 
 from backburner.actors.account import AccountKeeper, TermWrites
+from backburner.actors.agents import Agents
 from backburner.actors.callbacks import Callbacks, Sender
 from backburner.actors.delivery_queue import DeliveryQueue
 from backburner.actors.ingest import Ingest
@@ -23,6 +23,7 @@ from backburner.actors.poller import Poller
 from backburner.actors.submitter import Submitter
 from backburner.actors.sweeper import Sweeper
 from backburner.actors.ticker import Ticker
+from backburner.actors.tool_caller import RunTool, no_tools
 from backburner.actors.writer import CHANNEL_SIZE, Write, Writer, Writes
 from backburner.changes import Changes
 from backburner.clock import Clock
@@ -30,6 +31,7 @@ from backburner.commands import DeliveryAttempted
 from backburner.ids import Ids
 from backburner.leadership import Leadership, Mandate
 from backburner.metrics import Metrics
+from backburner.pace import Pace
 from backburner.providers.base import Provider
 from backburner.storage import facts
 from backburner.storage.apply import Applied
@@ -38,28 +40,6 @@ from backburner.storage.fence import fenced
 
 SWEEP = 300.0  # seconds between looks for what is overdue or left over, when nothing falls due
 STREAMS = 4  # results of that many batches are read at once
-
-
-@attrs.frozen(kw_only=True)
-class Pace:
-    """The numbers by which the actors work. Times in seconds; the settings of the same names explain them."""
-
-    interval: float = 60.0
-    jitter: float = 10.0
-    page_size: int = 1000
-    poll_concurrency: int = 64
-    lookback: timedelta = timedelta(weeks=2)
-    lock_retry: float = 1.0
-    most_queued: int = 200_000
-    settle: float = 120.0
-    write_rows: int = 4000
-    write_bytes: int = 8 * 1024 * 1024
-    write_window: float = 0.02
-    look: float = 30.0  # between looks at the database for work that no bell has announced
-    callback_concurrency: int = 64
-    callback_timeout: float = 5.0
-    drain: float = 10.0  # for what is under way when the server is asked to stop
-    may_lead: bool = True
 
 
 class Front(Protocol):
@@ -81,6 +61,7 @@ class System:
     random: Random
     ids: Ids
     pace: Pace
+    run_tool: RunTool = no_tools  # of agents
     feed: Feed | None = None  # on PostgreSQL, where there may be other instances
     changes: Changes = attrs.field(init=False)
     metrics: Metrics = attrs.field(factory=Metrics)
@@ -94,7 +75,7 @@ class System:
 
     def __attrs_post_init__(self) -> None:
         self.changes = self.database.changes
-        self._bells = {name: Bell() for name in ("submit", "poll", "deliver", "sweep")}
+        self._bells = {name: Bell() for name in ("submit", "poll", "deliver", "sweep", "rounds", "tools")}
         send, receive = trio.open_memory_channel[Write](CHANNEL_SIZE)
         self._writes = Writes(send)
         self.writer = self._make_writer(receive)
@@ -186,6 +167,8 @@ class System:
             self._bells["deliver"].ring()
         if applied.places_freed:
             self._bells["submit"].ring()
+        if applied.rounds_due:
+            self._bells["rounds"].ring()
 
     def _make_callbacks(self) -> Callbacks:
         return Callbacks(
@@ -214,6 +197,7 @@ class System:
                 async with trio.open_nursery() as term:
                     term.start_soon(self._make_submitter(mandate, provider, keeper).run)
                     term.start_soon(self._make_sweeper(mandate, provider).run)
+                    term.start_soon(self._make_agents(mandate).run)
                     term.start_soon(self.ticker.run)
             finally:
                 self.ticker = None
@@ -293,5 +277,18 @@ class System:
             bell=self._bells["sweep"],
             lookback=self.pace.lookback,
             idle=max(SWEEP, self.pace.look),
+            ended=self.work,
+        )
+
+    def _make_agents(self, mandate: Mandate) -> Agents:
+        return Agents.wired(
+            database=self.database,
+            writes=self._writes,
+            mandate=mandate,
+            clock=self.clock,
+            ids=self.ids,
+            bells=self._bells,
+            run_tool=self.run_tool,
+            pace=self.pace,
             ended=self.work,
         )

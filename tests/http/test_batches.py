@@ -153,7 +153,7 @@ async def test_a_retry_of_a_retry_sends_the_first_jobs_requests(autojump_clock, 
     assert await shown_items(api, third["id"]) == ["c-3"]
     record = await api.record(third["id"])
     (batch,) = await api.database.read(batches.batches_of_job, record.key)
-    sent = await api.database.read(batches.requests_of_batch, batch.key, lambda _, params: msgspec.json.decode(params))
+    sent = await api.database.read(batches.requests_of_batch, batch, lambda _, params: msgspec.json.decode(params))
     assert sent[0]["model"] == "claude-haiku-4-5"
     original = await api.record(job["id"])
     assert await api.database.read(items.requests_of, record.key) == original.key

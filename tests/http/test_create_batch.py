@@ -19,8 +19,7 @@ async def stored_requests(api, job_id: str) -> list[bytes]:
     job = await api.record(job_id)
     found = await api.database.read(batches.batches_of_job, job.key)
     pages = [
-        await api.database.read(batches.requests_of_batch, batch.key, lambda _, params: params.encode())
-        for batch in found
+        await api.database.read(batches.requests_of_batch, batch, lambda _, params: params.encode()) for batch in found
     ]
     return [params for page in pages for params in page]
 

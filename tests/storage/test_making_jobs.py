@@ -53,7 +53,7 @@ def test_params_and_odd_values_come_back_as_they_were(stock: Stock, tx: sa.Conne
     new = stock.new_job(metadata={"k": "\t\\"}, callback_url="http://x.test/", deadline_at=later(60.000001))
     job = staging.make_job(tx, key, new, [PlannedBatch("batch-x", "nonce", 0, 0, 4)], now=NOW)
     (batch,) = stock.batches(job)
-    assert batches.requests_of_batch(tx, batch.key, lambda index, params: (index, params)) == [(0, text)]
+    assert batches.requests_of_batch(tx, batch, lambda index, params: (index, params)) == [(0, text)]
     assert (job.metadata, job.deadline_at) == (new.metadata, new.deadline_at)
     page, _ = items.list_items(tx, job, statuses=(), custom_id="a", limit=5, after=None, before=None, ascending=True)
     assert page[0].agent_id == "agent\t\\N"
@@ -112,7 +112,7 @@ def test_requests_that_are_shared_stay_as_long_as_they_are_needed(stock: Stock, 
     while staging.sweep_key(tx, old.key, most=10, now=NOW):
         pass
     (batch,) = stock.batches(job)
-    assert batches.requests_of_batch(tx, batch.key, lambda i, params: (i, params)) == [(0, '{"n":2}'), (1, '{"n":3}')]
+    assert batches.requests_of_batch(tx, batch, lambda i, params: (i, params)) == [(0, '{"n":2}'), (1, '{"n":3}')]
     assert staging.loose_key_before(tx, NOW) is None  # looked at again later
     jobs.cancel_job(tx, 1, job.id, now=NOW, ids=stock.ids)
     jobs.delete_job(tx, 1, job.id, now=NOW)

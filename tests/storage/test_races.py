@@ -122,7 +122,7 @@ def test_a_job_that_is_deleted_while_it_is_retried_leaves_its_requests(both: sa.
         while staging.sweep_key(tx, old.key, most=10, now=NOW):
             pass
         (batch,) = Stock(tx).batches(jobs.get_job(tx, 1, "job-retry"))
-        assert len(batches.requests_of_batch(tx, batch.key, lambda index, _: index)) == 4
+        assert len(batches.requests_of_batch(tx, batch, lambda index, _: index)) == 4
 
 
 def test_a_second_instance_finds_the_first_organization_made(both: sa.Engine, postgres_database: str):

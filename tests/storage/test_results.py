@@ -195,7 +195,7 @@ def test_items_and_results_show_what_closed_batches_became(stock: Stock):
     text, after = items.results_page(stock.tx, job, statuses=[ItemStatus.CANCELED], after=-1, limit=4)
     assert text.decode().split("\n")[0] == '{"custom_id":"item-4","result":{"type":"canceled"}}'
     retried = items.retryable(
-        stock.tx, job.key, statuses=[ItemStatus.ERRORED, ItemStatus.CANCELED], custom_ids=None, after=0, limit=3
+        stock.tx, job, statuses=[ItemStatus.ERRORED, ItemStatus.CANCELED], custom_ids=None, after=0, limit=3
     )
     assert [index for index, _ in retried] == [1, 3, 4]
 
@@ -220,7 +220,7 @@ def test_dividing_keeps_every_item_in_one_batch(stock: Stock):
     found = stock.batches(job)
     assert [(b.first_index, b.last_index, b.item_count, b.byte_size) for b in found] == [(0, 1, 2, 40), (2, 4, 3, 60)]
     assert shown(stock, job).batches.total == 2
-    assert batches.sizes_of_batch(stock.tx, found[1]) == [7, 7, 7]
+    assert batches.sizes_of_batch(stock.tx, found[1]) == [(3, 7), (4, 7), (5, 7)]
 
 
 def test_nothing_of_a_size_that_is_sought_is_submitted(stock: Stock, tx: sa.Connection):

@@ -25,6 +25,7 @@ from backburner.providers.base import Provider
 from backburner.reading import Reading
 from backburner.states import BatchStatus
 from backburner.storage.database import Database
+from backburner.storage.members import members as members_of
 from backburner.storage.results import stored_indices
 
 log = structlog.get_logger()
@@ -52,7 +53,8 @@ class Ingest:
         if batch.status is not BatchStatus.ENDED:  # given up meanwhile
             return
         async with self._place():
-            reading = Reading(batch=batch, term=self.mandate.term)
+            members = await self.database.read(members_of, batch.key) if batch.round > 1 else None
+            reading = Reading(batch=batch, term=self.mandate.term, members=members)
             try:
                 reading.known(await self._stored(batch))
                 await self._read(reading)

@@ -138,7 +138,7 @@ class Submitter:
 
     async def _load(self, key: int) -> tuple[ProviderBatch, list[WireRequest], Mapping[str, str]]:
         batch = await self.database.read(batches.get_batch, key)
-        requests = await self.database.read(batches.requests_of_batch, key, partial(_wire_request, batch.nonce))
+        requests = await self.database.read(batches.requests_of_batch, batch, partial(_wire_request, batch.nonce))
         return batch, requests, await self.database.read(batches.provider_options, batch.job_key)
 
     async def _attempt(self, batch: ProviderBatch, requests: list[WireRequest], options: Mapping[str, str]) -> None:
@@ -208,13 +208,14 @@ class Submitter:
             await self._reject(batch, error)
             return
         sizes = await self.database.read(batches.sizes_of_batch, batch)
-        middle = len(sizes) // 2
+        later = sizes[len(sizes) // 2 :]
         second = PlannedBatch(
             id=self.ids.new("batch"),
             nonce=self.ids.nonce(),
-            first=batch.first_index + middle,
+            first=later[0][0],
             last=batch.last_index,
-            byte_size=sum(sizes[middle:]) + ENVELOPE_BYTES * (len(sizes) - middle),
+            byte_size=sum(size for _, size in later) + ENVELOPE_BYTES * len(later),
+            members=len(later) if batch.round > 1 else None,
         )
         log.warning("batch too large for the provider, divided", batch=batch.id, items=batch.item_count)
         first_bytes = batch.byte_size - second.byte_size

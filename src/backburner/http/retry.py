@@ -76,7 +76,7 @@ async def _check_named(services: Services, job: Job, choice: Choice) -> None:
     if choice.custom_ids is None:
         return
     found = await services.database.read(
-        items.retryable, job.key, statuses=(), custom_ids=choice.custom_ids, after=-1, limit=MAX_NAMED
+        items.retryable, job, statuses=(), custom_ids=choice.custom_ids, after=-1, limit=MAX_NAMED
     )
     known = {shared.custom_id for _, shared in found}
     unknown = [
@@ -107,6 +107,7 @@ async def _new_job(services: Services, principal: Principal, job: Job, asked: Re
         request_config=job.request_config,
         callback_url=job.callback_url if asked.callback_url is msgspec.UNSET else asked.callback_url,
         priority=job.priority,
+        agent=job.agent,
         retry_of=job.id,
         requests_of=await services.database.read(items.requests_of, job.key),
     )

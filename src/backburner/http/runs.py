@@ -58,7 +58,13 @@ async def find_run(call: Call, run_id: str) -> Run:
     if not found:
         raise NotFound("run", run_id)
     made = [told.step for told in found]
-    return run_of(made, job_status=job.status, created_at=job.created_at, metadata=job.metadata)
+    return run_of(
+        made,
+        job_status=job.status,
+        created_at=job.created_at,
+        metadata=job.metadata,
+        standing=found[-1].standing,
+    )
 
 
 async def list_run_steps(call: Call, run_id: str) -> Response:

@@ -7,13 +7,14 @@ from datetime import timedelta
 from backburner.actors.listener import Feed
 from backburner.leadership import Leadership
 from backburner.model import Term
+from backburner.pace import Pace
 from backburner.serving.origins import Origins
 from backburner.serving.provider import SANDBOX, OpenProvider
 from backburner.settings import Settings
 from backburner.storage import fence, postgresql
 from backburner.storage.database import Database
 from backburner.storage.local_leadership import LocalLeadership
-from backburner.system import Pace, System
+from backburner.system import System
 from backburner.webhooks.pinned import pinned_transport
 from backburner.webhooks.sender import WebhookSender
 

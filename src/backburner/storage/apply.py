@@ -19,6 +19,7 @@ from backburner.commands import (
     Polled,
     ReadFailed,
     ResultPage,
+    ToolFinished,
     Unchanged,
 )
 from backburner.ids import Ids
@@ -28,6 +29,7 @@ from backburner.storage import batches, results, submissions
 from backburner.storage.columns import UtcDateTime
 from backburner.storage.deliveries import record_attempts
 from backburner.storage.fence import fence
+from backburner.storage.ledger import finish_calls
 from backburner.storage.notifications import announce_jobs
 from backburner.storage.settle import mark_ended, mark_ingested
 from backburner.storage.tables import jobs, provider_batches
@@ -45,6 +47,7 @@ class Applied:
     stored_results: int = 0
     callbacks_due: bool = False
     places_freed: bool = False  # in the provider's queue
+    rounds_due: bool = False  # conversations of agents may go on
     uncertain: bool = False  # an earlier try may have been committed: then more has changed than is said here
 
 
@@ -70,10 +73,15 @@ def apply_leader_commands(
     touched = {page.job_key for page in pages}
     touched |= _jobs_of(tx, [command.batch_key for command in ended])
     finished = _ingest(tx, _only(commands, BatchIngested), ids)
+    went_on = finish_calls(tx, _only(commands, ToolFinished))
     changed = results.job_ids_of(tx, touched | finished.keys())
     announce_jobs(tx, changed)
     return Applied(
-        jobs=tuple(changed), stored_results=stored, callbacks_due=any(finished.values()), places_freed=bool(ended)
+        jobs=tuple(changed),
+        stored_results=stored,
+        callbacks_due=any(finished.values()),
+        places_freed=bool(ended),
+        rounds_due=went_on or any(page.of_agents for page in pages),
     )
 
 

@@ -13,7 +13,9 @@ from backburner.errors import NotFound
 from backburner.ids import Ids
 from backburner.model import Job, ProviderBatch
 from backburner.states import BATCH_FINAL, BATCH_IN_FLIGHT, BatchStatus, ItemStatus
+from backburner.storage.agent_requests import requests_of_agents
 from backburner.storage.jobs import set_running, stop_job
+from backburner.storage.members import member_sizes
 from backburner.storage.notifications import announce_jobs, announce_work
 from backburner.storage.rows import batch_of, select_batches
 from backburner.storage.settle import close_batch, settle_job
@@ -169,8 +171,10 @@ def begin_attempt(tx: sa.Connection, key: int, *, epoch: int, now: datetime) -> 
     return get_batch(tx, key) if started.rowcount else None
 
 
-def requests_of_batch(tx: sa.Connection, key: int, make: Callable[[int, str], T]) -> list[T]:
+def requests_of_batch(tx: sa.Connection, batch: ProviderBatch, make: Callable[[int, str], T]) -> list[T]:
     """make(index, params) of every item of a provider batch, in order; made here, off the Trio thread."""
+    if batch.of_agents:
+        return requests_of_agents(tx, batch, make)
     wanted = (
         sa.select(items.c.idx, requests.c.params)
         .select_from(
@@ -184,7 +188,7 @@ def requests_of_batch(tx: sa.Connection, key: int, make: Callable[[int, str], T]
             )
             .join(requests, sa.and_(requests.c.job_id == jobs.c.requests_of, requests.c.idx == items.c.request_idx))
         )
-        .where(provider_batches.c.id == key)
+        .where(provider_batches.c.id == batch.key)
         .order_by(items.c.idx)
     )
     return [make(index, params) for index, params in tx.execute(wanted)]
@@ -234,12 +238,14 @@ def attach(
     return True
 
 
-def sizes_of_batch(tx: sa.Connection, batch: ProviderBatch) -> list[int]:
-    """Bytes of params of each item of a provider batch, in order."""
-    wanted = sa.select(items.c.size).where(
+def sizes_of_batch(tx: sa.Connection, batch: ProviderBatch) -> list[tuple[int, int]]:
+    """(position, bytes of the request) of each item of a provider batch, in order."""
+    if batch.round > 1:
+        return member_sizes(tx, batch.key)
+    wanted = sa.select(items.c.idx, items.c.size).where(
         items.c.job_id == batch.job_key, items.c.idx.between(batch.first_index, batch.last_index)
     )
-    return list(tx.execute(wanted.order_by(items.c.idx)).scalars())
+    return [(row.idx, row.size) for row in tx.execute(wanted.order_by(items.c.idx))]
 
 
 # --- shared ------------------------------------------------------------------------------------------------

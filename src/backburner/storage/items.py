@@ -14,7 +14,7 @@ from backburner.model import Item, Job, ProviderBatch, SharedItem
 from backburner.result_lines import own_result, usage_of
 from backburner.states import BATCH_FINAL, ItemStatus
 from backburner.storage.batches import batches_of_job
-from backburner.storage.tables import items, jobs, provider_batches, results
+from backburner.storage.tables import conversations, items, jobs, provider_batches, results, turns
 from backburner.surrogates import without_lone_surrogates
 
 #: What has become of an item: its own result, else what its closed provider batch says, else nothing yet.
@@ -24,13 +24,72 @@ _CLOSED = (
         provider_batches.c.job_id == items.c.job_id,
         provider_batches.c.first_idx <= items.c.idx,
         provider_batches.c.last_idx >= items.c.idx,
+        provider_batches.c.round == 1,
         provider_batches.c.fill.is_not(None),
     )
     .limit(1)
     .scalar_subquery()
 )
-_STATUS = sa.func.coalesce(results.c.status, _CLOSED, ItemStatus.PROCESSING.value)
-_SOURCE = items.outerjoin(results, sa.and_(results.c.job_id == items.c.job_id, results.c.idx == items.c.idx))
+
+
+@attrs.frozen
+class _View:
+    """Where items of a job stand: `source` has each of them once."""
+
+    source: sa.FromClause
+    status: sa.ColumnElement[Any]
+    line: sa.ColumnElement[Any]  #: of what ended it
+    round: sa.ColumnElement[Any]
+    batch: sa.ColumnElement[Any]  #: key of the provider batch, where that is not told by the item's position
+    ended: sa.ColumnElement[Any]  #: how it ended where no result says so …
+    reason: sa.ColumnElement[Any]  #: … and why
+
+    def columns(self) -> list[sa.ColumnElement[Any]]:
+        """What `_own_line` needs."""
+        return [self.batch.label("batch_id"), self.ended.label("ended"), self.reason.label("reason")]
+
+
+_PLAIN = _View(
+    items.outerjoin(results, sa.and_(results.c.job_id == items.c.job_id, results.c.idx == items.c.idx)),
+    sa.func.coalesce(results.c.status, _CLOSED, ItemStatus.PROCESSING.value),
+    results.c.line,
+    results.c.round,
+    sa.null(),
+    sa.null(),
+    sa.null(),
+)
+#: An agent's item ends with its conversation: as its last answer says, or without one.
+_OF_AGENTS = _View(
+    items.outerjoin(
+        conversations, sa.and_(conversations.c.job_id == items.c.job_id, conversations.c.idx == items.c.idx)
+    )
+    .outerjoin(
+        turns,
+        sa.and_(turns.c.job_id == items.c.job_id, turns.c.idx == items.c.idx, turns.c.round == conversations.c.round),
+    )
+    .outerjoin(
+        results,
+        sa.and_(
+            results.c.job_id == items.c.job_id,
+            results.c.idx == items.c.idx,
+            results.c.round == conversations.c.round,
+            results.c.status == conversations.c.status,
+        ),
+    ),
+    sa.case(
+        (conversations.c.state.is_(None), sa.func.coalesce(_CLOSED, ItemStatus.PROCESSING.value)),
+        else_=sa.func.coalesce(conversations.c.status, ItemStatus.PROCESSING.value),
+    ),
+    results.c.line,
+    conversations.c.round,
+    turns.c.batch_id,
+    conversations.c.status,
+    conversations.c.stop_reason,
+)
+
+
+def _view(job: Job) -> _View:
+    return _PLAIN if job.agent is None else _OF_AGENTS
 
 
 def list_items(
@@ -49,7 +108,12 @@ def list_items(
     `after` and `before` are positions; `after` means further along in the chosen order. No statuses: any.
     """
     forward = ascending == (before is None)
-    query = sa.select(items, results.c.line, results.c.round).select_from(_SOURCE).where(items.c.job_id == job.key)
+    view = _view(job)
+    query = (
+        sa.select(items, view.line, view.round.label("round"), *view.columns())
+        .select_from(view.source)
+        .where(items.c.job_id == job.key)
+    )
     if after is not None:
         query = query.where(items.c.idx > after if ascending else items.c.idx < after)
     if before is not None:
@@ -57,7 +121,7 @@ def list_items(
     if custom_id is not None:
         query = query.where(items.c.custom_id == custom_id)
     if statuses:
-        query = query.where(_STATUS.in_([status.value for status in statuses]))
+        query = query.where(view.status.in_([status.value for status in statuses]))
     query = query.order_by(items.c.idx if forward else items.c.idx.desc()).limit(limit + 1)
     rows = tx.execute(query).all()
     ranges = _Ranges.of(tx, job)
@@ -71,19 +135,24 @@ class _Ranges:
 
     batches: list[ProviderBatch]
     firsts: list[int]
+    later: dict[int, ProviderBatch]  # those of later rounds, by key
 
     @classmethod
     def of(cls, tx: sa.Connection, job: Job) -> _Ranges:
         found = batches_of_job(tx, job.key)
-        return cls(found, [batch.first_index for batch in found])
+        first_round = [batch for batch in found if batch.round == 1]
+        later = {batch.key: batch for batch in found if batch.round > 1}
+        return cls(first_round, [batch.first_index for batch in first_round], later)
 
-    def batch_of(self, index: int) -> ProviderBatch:
-        return self.batches[bisect_right(self.firsts, index) - 1]
+    def batch_of(self, row: Any) -> ProviderBatch:
+        if row.batch_id is not None:
+            return self.later[row.batch_id]
+        return self.batches[bisect_right(self.firsts, row.idx) - 1]
 
 
 def _item(row: Any, ranges: _Ranges) -> Item:
-    batch = ranges.batch_of(row.idx)
-    result = row.line if row.line is not None else _fill(batch)
+    batch = ranges.batch_of(row)
+    result = row.line if row.line is not None else _own_line(row, batch)
     decoded = None if result is None else _shown(result)
     return Item(
         index=row.idx,
@@ -113,9 +182,11 @@ def _shown(result: str) -> _Shown:
         return _shown_decoder.decode(without_lone_surrogates(result.encode()))
 
 
-def _fill(batch: ProviderBatch) -> str | None:
-    """The result of our own that an item of a closed batch has."""
-    if batch.status not in BATCH_FINAL or batch.fill is None:
+def _own_line(row: Any, batch: ProviderBatch) -> str | None:
+    """The result of our own that an item has whose conversation ended without one, or whose batch was closed."""
+    if row.ended is not None:
+        return own_result(row.ended, row.reason)
+    if row.round is not None or batch.status not in BATCH_FINAL or batch.fill is None:
         return None
     code = batch.error.get("code") if isinstance(batch.error, dict) else None
     return own_result(batch.fill, code)
@@ -128,20 +199,23 @@ def results_page(
 
     Returns the bytes (of the items that have a result, in order), and the position to go on after; None at the end.
     """
+    view = _view(job)
     query = (
-        sa.select(items.c.idx, items.c.custom_id, results.c.line)
-        .select_from(_SOURCE)
+        sa.select(items.c.idx, items.c.custom_id, view.line, view.round.label("round"), *view.columns())
+        .select_from(view.source)
         .where(items.c.job_id == job.key, items.c.idx > after)
     )
+    if job.agent is not None:  # an answer that tools follow is not the result
+        query = query.where(sa.or_(conversations.c.state.is_(None), conversations.c.status.is_not(None)))
     if statuses:
-        query = query.where(_STATUS.in_([status.value for status in statuses]))
+        query = query.where(view.status.in_([status.value for status in statuses]))
     rows = tx.execute(query.order_by(items.c.idx).limit(limit)).all()
     if not rows:
         return b"", None
     filled = {} if all(row[2] is not None for row in rows) else _fills(tx, job, rows)
     lines = [
         f'{{"custom_id":"{custom_id}","result":{line or filled[index]}}}\n'
-        for index, custom_id, line in rows
+        for index, custom_id, line, *_ in rows
         if line is not None or filled.get(index) is not None
     ]
     return "".join(lines).encode(), (rows[-1][0] if len(rows) == limit else None)
@@ -149,7 +223,7 @@ def results_page(
 
 def _fills(tx: sa.Connection, job: Job, rows: Sequence[Any]) -> dict[int, str | None]:
     ranges = _Ranges.of(tx, job)
-    return {row[0]: _fill(ranges.batch_of(row[0])) for row in rows if row[2] is None}
+    return {row[0]: _own_line(row, ranges.batch_of(row)) for row in rows if row[2] is None}
 
 
 def requests_of(tx: sa.Connection, job_key: int) -> int:
@@ -159,7 +233,7 @@ def requests_of(tx: sa.Connection, job_key: int) -> int:
 
 def retryable(
     tx: sa.Connection,
-    job_key: int,
+    job: Job,
     *,
     statuses: Sequence[ItemStatus],
     custom_ids: Sequence[str] | None,
@@ -167,13 +241,14 @@ def retryable(
     limit: int,
 ) -> list[tuple[int, SharedItem]]:
     """Up to `limit` items behind position `after` that a retry takes: (position, item)."""
+    view = _view(job)
     query = (
         sa.select(items.c.idx, items.c.custom_id, items.c.request_idx, items.c.size, items.c.agent_id)
-        .select_from(_SOURCE)
-        .where(items.c.job_id == job_key, items.c.idx > after)
+        .select_from(view.source)
+        .where(items.c.job_id == job.key, items.c.idx > after)
     )
     if custom_ids is None:
-        query = query.where(_STATUS.in_([status.value for status in statuses]))
+        query = query.where(view.status.in_([status.value for status in statuses]))
     else:
         query = query.where(items.c.custom_id.in_(list(custom_ids)))
     rows = tx.execute(query.order_by(items.c.idx).limit(limit))

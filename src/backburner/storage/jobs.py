@@ -11,7 +11,9 @@ from backburner.completion import CANCELLED_BY_USER, DEADLINE_EXCEEDED, STOPPED_
 from backburner.errors import Conflict, NotFound
 from backburner.ids import Ids
 from backburner.model import Job
-from backburner.states import ACTIVE, TERMINAL, BatchStatus, ItemStatus, JobStatus
+from backburner.rounds import stopped
+from backburner.states import ACTIVE, TERMINAL, BatchStatus, JobStatus
+from backburner.storage.conversations import end_waiting
 from backburner.storage.notifications import announce_jobs, announce_work
 from backburner.storage.rows import job_of, select_jobs
 from backburner.storage.settle import close_batch, finish_job, open_batches, settle_job
@@ -59,14 +61,18 @@ def stop_job(tx: sa.Connection, job_key: int, reason: str, *, now: datetime, ids
         .where(jobs.c.id == job_key, jobs.c.status.in_(list(ACTIVE)))
         .values(stopping=reason, updated_at=now, version=jobs.c.version + 1)
     )
-    row = tx.execute(sa.select(jobs.c.public_id, jobs.c.items_total).where(jobs.c.id == job_key)).one()
+    found = sa.select(jobs.c.public_id, jobs.c.items_total, jobs.c.agent.is_not(None).label("of_agents"))
+    row = tx.execute(found.where(jobs.c.id == job_key)).one()
     announce_jobs(tx, [row.public_id])
     if row.items_total is None:
         return finish_job(tx, job_key, STOPPED_AS[reason], reason, now=now, ids=ids)
-    fill = ItemStatus.CANCELED if reason == CANCELLED_BY_USER else ItemStatus.EXPIRED
+    fill = stopped(reason)
+    if row.of_agents:
+        end_waiting(tx, job_key, status=fill.status, reason=fill.stop_reason, now=now)
     for batch_key in _planned_batches(tx, job_key):
-        close_batch(tx, batch_key, fill=fill, code=None, now=now, allowed={BatchStatus.PLANNED})
+        close_batch(tx, batch_key, fill=fill.status, code=None, now=now, allowed={BatchStatus.PLANNED})
     if open_batches(tx, job_key) == 0:
+        announce_work(tx)  # answers that came before are still to be looked at
         return settle_job(tx, job_key, now=now, ids=ids)
     _poll_now(tx, job_key, now)
     return None

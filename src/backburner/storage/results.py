@@ -13,6 +13,7 @@ from backburner.commands import ResultPage, ResultRow
 from backburner.reading import narrowed
 from backburner.states import BatchStatus
 from backburner.storage.bulk import insert_many
+from backburner.storage.conversations import record_answers
 from backburner.storage.tables import jobs, provider_batches, results
 
 COLUMNS = ("job_id", "idx", "round", "batch_id", "status", "line")
@@ -31,6 +32,9 @@ def store_pages(tx: sa.Connection, pages: Sequence[ResultPage], *, now: datetime
         save.rollback()
         pages = _only_new(tx, pages)
         _insert(tx, pages)
+    for page in pages:
+        if page.of_agents:
+            record_answers(tx, page, now=now)
     _count(tx, pages, now)
     return sum(len(page.rows) for page in pages)
 
@@ -75,7 +79,8 @@ def _count(tx: sa.Connection, pages: Sequence[ResultPage], now: datetime) -> Non
     of_job: dict[int, Counter[str]] = defaultdict(Counter)
     for page in pages:
         of_batch[page.batch_key].update(page.counts)
-        of_job[page.job_key].update(page.counts)
+        if not page.of_agents:  # their items count when their conversations are over
+            of_job[page.job_key].update(page.counts)
         of_job[page.job_key].update(msgspec.structs.asdict(page.usage))
     for key in sorted(of_batch):
         _add(tx, provider_batches, key, of_batch[key])

@@ -14,7 +14,12 @@ JOB_COLUMNS = (jobs, organizations.c.public_id.label("organization"), users.c.pu
 JOB_SOURCE = jobs.join(organizations, organizations.c.id == jobs.c.organization_id).join(
     users, users.c.id == jobs.c.user_id
 )
-BATCH_COLUMNS = (provider_batches, jobs.c.public_id.label("job_public_id"), jobs.c.stopping)
+BATCH_COLUMNS = (
+    provider_batches,
+    jobs.c.public_id.label("job_public_id"),
+    jobs.c.stopping,
+    jobs.c.agent.is_not(None).label("of_agents"),
+)
 BATCH_SOURCE = provider_batches.join(jobs, jobs.c.id == provider_batches.c.job_id)
 
 
@@ -45,10 +50,10 @@ def usage_of(row: Any) -> Usage:
 
 
 _JOB_FIELDS = (
-    "job_type", "status", "stop_reason", "stopping", "background", "provider", "agent_id", "handler", "priority",
-    "retry_of", "metadata", "request_config", "input", "result", "error", "callback_url", "callback_sent_at",
-    "callback_status_code", "callback_error", "ttft_ns", "total_duration_ns", "created_at", "updated_at", "started_at",
-    "completed_at", "cancel_requested_at", "deadline_at", "version",
+    "job_type", "status", "stop_reason", "stopping", "background", "provider", "agent_id", "agent", "handler",
+    "priority", "retry_of", "metadata", "request_config", "input", "result", "error", "callback_url",
+    "callback_sent_at", "callback_status_code", "callback_error", "ttft_ns", "total_duration_ns", "created_at",
+    "updated_at", "started_at", "completed_at", "cancel_requested_at", "deadline_at", "version",
 )  # fmt: skip
 
 _BATCH_FIELDS = (
@@ -89,6 +94,7 @@ def batch_of(row: Any) -> ProviderBatch:
         create_response=_bytes(row.create_response),
         latest_polling_response=_bytes(row.latest_polling_response),
         job_stopping=row.stopping,
+        of_agents=row.of_agents,
         **{name: getattr(row, name) for name in _BATCH_FIELDS},
     )
 

@@ -11,8 +11,9 @@ import sqlalchemy as sa
 
 from backburner.conversation import RUN_STATUS, WITHOUT_ANSWER, Run, Step, run_of
 from backburner.states import ItemStatus, JobStatus
+from backburner.storage.members import holds
 from backburner.storage.steps import COLUMNS, LAST, said_of, stepping, told_of
-from backburner.storage.tables import items, jobs, provider_batches, results, step_feedback
+from backburner.storage.tables import conversations, items, jobs, provider_batches, results, step_feedback
 
 Place = tuple[str, int]  # a job's public id, an item's position
 
@@ -61,8 +62,10 @@ def list_steps(tx: sa.Connection, organization_key: int, span: RunSpan, *, limit
 
 def _run(rows: Sequence[Any]) -> Run:
     first = rows[0]
+    told = [told_of(row, first.job_public_id) for row in rows]
     return run_of(
-        [told_of(row, first.job_public_id).step for row in rows],
+        [one.step for one in told],
+        standing=told[-1].standing,
         job_status=first.job_status,
         created_at=first.job_created_at,
         metadata=first.job_metadata,
@@ -155,7 +158,13 @@ def _may_say(reason: str) -> sa.ColumnElement[bool]:
         results.c.line.contains(f'"{reason}"', autoescape=True),
     )
     ended = [outcome for outcome, word in WITHOUT_ANSWER.items() if word == reason]
-    return sa.or_(said.correlate(items).exists(), *(_state == outcome.value for outcome in ended))
+    stopped = sa.select(sa.true()).where(
+        conversations.c.job_id == items.c.job_id,
+        conversations.c.idx == items.c.idx,
+        conversations.c.stop_reason == reason,
+    )
+    found = (said.correlate(items).exists(), stopped.correlate(items).exists())
+    return sa.or_(*found, *(_state == outcome.value for outcome in ended))
 
 
 def _was_said(wanted: Collection[str | None]) -> sa.ColumnElement[bool]:
@@ -165,9 +174,7 @@ def _was_said(wanted: Collection[str | None]) -> sa.ColumnElement[bool]:
         sa.select(sa.true())
         .select_from(about)
         .where(
-            provider_batches.c.job_id == items.c.job_id,
-            provider_batches.c.first_idx <= items.c.idx,
-            provider_batches.c.last_idx >= items.c.idx,
+            holds(items.c.job_id, items.c.idx),
             sa.or_(words, step_feedback.c.feedback.is_(None)) if None in wanted else words,
         )
     )
@@ -188,8 +195,8 @@ def _waits(status: JobStatus) -> sa.ColumnElement[bool]:
     return jobs.c.status == JobStatus.RUNNING if status is JobStatus.RUNNING else sa.false()
 
 
-#: How the last round of an item stands.
-_state = (
+#: How the only round of a plain item stands.
+_plain_state = (
     sa.select(sa.func.coalesce(results.c.status, provider_batches.c.fill, ItemStatus.PROCESSING.value))
     .select_from(
         provider_batches.outerjoin(
@@ -205,9 +212,16 @@ _state = (
         provider_batches.c.job_id == items.c.job_id,
         provider_batches.c.first_idx <= items.c.idx,
         provider_batches.c.last_idx >= items.c.idx,
+        provider_batches.c.round == 1,
     )
-    .order_by(provider_batches.c.round.desc())
     .limit(1)
     .correlate(items)
     .scalar_subquery()
 )
+_conversation = (
+    sa.select(sa.func.coalesce(conversations.c.status, ItemStatus.PROCESSING.value))
+    .where(conversations.c.job_id == items.c.job_id, conversations.c.idx == items.c.idx)
+    .correlate(items)
+    .scalar_subquery()
+)
+_state = sa.func.coalesce(_conversation, _plain_state)

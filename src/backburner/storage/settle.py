@@ -12,9 +12,11 @@ from backburner.completion import PROVIDER_REJECTED, outcome
 from backburner.egress import receiver_of
 from backburner.ids import Ids
 from backburner.model import Job
-from backburner.states import BATCH_FINAL, BatchStatus, DeliveryStatus, ItemStatus, JobStatus, sources
+from backburner.rounds import REASONS, stopped
+from backburner.states import BATCH_FINAL, BatchStatus, DeliveryStatus, ItemStatus, JobStatus, JobType, sources
+from backburner.storage.members import end_members
 from backburner.storage.rows import counts_of, job_of, select_jobs
-from backburner.storage.tables import deliveries, jobs, provider_batches
+from backburner.storage.tables import conversations, deliveries, jobs, provider_batches
 from backburner.webhook_payload import event_type, webhook_body
 
 
@@ -45,6 +47,10 @@ def close_batch(
             error={"code": code} if code else row.error,
         )
     )
+    if row.round > 1:
+        stopping = tx.execute(sa.select(jobs.c.stopping).where(jobs.c.id == row.job_id)).scalar_one()
+        reason = code or (stopped(stopping).stop_reason if stopping else REASONS[fill])
+        end_members(tx, batch_key, status=fill, reason=reason, now=now)
     steps = {fill.value: counts_of(row, row.item_count).processing, "batches_final": 1}
     if row.status is not BatchStatus.ENDED:
         steps["batches_ended"] = 1
@@ -90,12 +96,19 @@ def _count_batch(tx: sa.Connection, job_key: int, steps: dict[str, int], now: da
 def settle_job(tx: sa.Connection, job_key: int, *, now: datetime, ids: Ids) -> Job | None:
     """End a batch job whose provider batches are all final. Returns it if this call ended it."""
     row = tx.execute(sa.select(jobs).where(jobs.c.id == job_key)).one()
-    if row.status.is_terminal or row.batches_final < row.batches_total:
+    counts = counts_of(row, row.items_total)
+    # Between the rounds of agents every batch is final, and conversations are not.
+    if row.status.is_terminal or row.batches_final < row.batches_total or counts.processing:
         return None
-    status, reason = outcome(
-        counts_of(row, row.items_total), stopping=row.stopping, rejected=_was_rejected(tx, job_key)
-    )
+    status, reason = outcome(counts, stopping=row.stopping, rejected=_was_rejected(tx, job_key))
+    if row.job_type is JobType.RUN and row.stopping is None:
+        reason = _reason_of_run(tx, job_key) or reason
     return finish_job(tx, job_key, status, reason, now=now, ids=ids)
+
+
+def _reason_of_run(tx: sa.Connection, job_key: int) -> str | None:
+    """Why the one conversation of a run ended."""
+    return tx.execute(sa.select(conversations.c.stop_reason).where(conversations.c.job_id == job_key)).scalar()
 
 
 def _was_rejected(tx: sa.Connection, job_key: int) -> bool:

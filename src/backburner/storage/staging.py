@@ -15,7 +15,17 @@ from backburner.storage.job_metadata import add_sought
 from backburner.storage.jobs import get_job
 from backburner.storage.notifications import announce_jobs, announce_work
 from backburner.storage.quotas import UNLIMITED, Quotas, take_room
-from backburner.storage.tables import items, jobs, loose_keys, provider_batches, requests, results
+from backburner.storage.tables import (
+    conversations,
+    items,
+    jobs,
+    loose_keys,
+    provider_batches,
+    requests,
+    results,
+    tool_calls,
+    turns,
+)
 
 ITEM_COLUMNS = ("job_id", "idx", "custom_id", "request_idx", "size", "agent_id")
 LOOKUP = 500  # custom ids in one query
@@ -111,6 +121,7 @@ def make_job(
             status=JobStatus.PENDING if is_batch or new.handler else JobStatus.CREATED,
             background=new.background,
             agent_id=new.agent_id,
+            agent=new.agent,
             handler=new.handler,
             priority=new.priority,
             retry_of=new.retry_of,
@@ -175,7 +186,7 @@ def sweep_key(tx: sa.Connection, key: int, *, most: int, now: datetime) -> int:
 
     Requests that a retry still uses stay; the key is then looked at again later.
     """
-    for table in (items, results):
+    for table in (items, results, conversations, turns, tool_calls):
         gone = _delete_some(tx, table, key, most)
         if gone:
             return gone

@@ -7,11 +7,20 @@ from typing import Any
 import attrs
 import sqlalchemy as sa
 
-from backburner.conversation import Step, answer_of, displayed, text_member, tool_calls
+from backburner.conversation import Standing, Step, answer_of, displayed, text_member, tool_calls
 from backburner.model import Job
 from backburner.result_lines import usage_of
 from backburner.states import BATCH_FINAL, ItemStatus
-from backburner.storage.tables import items, jobs, provider_batches, requests, results, step_feedback
+from backburner.storage.members import holds
+from backburner.storage.tables import (
+    conversations,
+    items,
+    jobs,
+    provider_batches,
+    requests,
+    results,
+    step_feedback,
+)
 
 LAST = 2**31 - 1
 
@@ -34,6 +43,7 @@ class Told:
     step: Step
     params: str | None  #: None for a later round, whose request follows from the earlier ones
     result: str | None  #: None also for an item that ended without an answer of the provider
+    standing: Standing | None = None  #: of the whole conversation, where it is an agent's
 
 
 COLUMNS = (
@@ -47,11 +57,6 @@ COLUMNS = (
 
 def stepping(picked: Any) -> sa.Select[Any]:
     """The rounds of picked items (which have `COLUMNS`), each with its provider batch and its result."""
-    covers = sa.and_(
-        provider_batches.c.job_id == picked.c.job_id,
-        provider_batches.c.first_idx <= picked.c.idx,
-        provider_batches.c.last_idx >= picked.c.idx,
-    )
     of_round = sa.and_(
         results.c.job_id == picked.c.job_id,
         results.c.idx == picked.c.idx,
@@ -69,20 +74,30 @@ def stepping(picked: Any) -> sa.Select[Any]:
             provider_batches.c.created_at,
             provider_batches.c.submitted_at,
             provider_batches.c.ended_at,
-            step_feedback.c.feedback,
-            step_feedback.c.tags,
+from backburner.storage.members import holds
+from backburner.storage.tables import (
+    conversations,
+    items,
+    jobs,
+    provider_batches,
+    requests,
+    results,
+    step_feedback,
+)
         )
         .select_from(picked)
-        .join(provider_batches, covers)
+        .join(provider_batches, holds(picked.c.job_id, picked.c.idx))
         .outerjoin(results, of_round)
-        .outerjoin(step_feedback, said_of(picked, provider_batches.c.round))
-    )
-
-
-def said_of(item: Any, number: Any) -> sa.ColumnElement[bool]:
-    """Whether feedback is of this round of an item (which has `job_id` and `idx`)."""
-    return sa.and_(
-        step_feedback.c.job_id == item.c.job_id, step_feedback.c.idx == item.c.idx, step_feedback.c.round == number
+from backburner.storage.members import holds
+from backburner.storage.tables import (
+    conversations,
+    items,
+    jobs,
+    provider_batches,
+    requests,
+    results,
+    step_feedback,
+)
     )
 
 
@@ -133,7 +148,8 @@ def told_of(row: Any, job_id: str) -> Told:
         feedback=row.feedback,
         tags=row.tags or (),
     )
-    return Told(step, params, row.line)
+    standing = Standing(row.standing, row.standing_reason, row.standing_at) if row.conversation else None
+    return Told(step, params, row.line, standing)
 
 
 def _filled(row: Any) -> ItemStatus | None:

@@ -8,11 +8,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from backburner.completion import CANCELLED_BY_USER, PROVIDER_REJECTED
+from backburner.completion import PROVIDER_REJECTED
 from backburner.ids import Ids
 from backburner.model import Job, PlannedBatch
+from backburner.rounds import stopped
 from backburner.states import BatchStatus, ItemStatus
 from backburner.storage.batches import POLLED, UNSETTLED, settled
+from backburner.storage.members import hand_over
 from backburner.storage.settle import close_batch
 from backburner.storage.tables import jobs, provider_batches
 
@@ -36,9 +38,8 @@ def _drop_if_stopping(tx: sa.Connection, job_key: int, keys: Collection[int], *,
     stopping = tx.execute(sa.select(jobs.c.stopping).where(jobs.c.id == job_key).with_for_update()).scalar_one()
     if stopping is None:
         return
-    fill = ItemStatus.CANCELED if stopping == CANCELLED_BY_USER else ItemStatus.EXPIRED
     for key in keys:
-        close_batch(tx, key, fill=fill, code=None, now=now, allowed={BatchStatus.PLANNED})
+        close_batch(tx, key, fill=stopped(stopping).status, code=None, now=now, allowed={BatchStatus.PLANNED})
     settled(tx, job_key, now=now, ids=ids)
 
 
@@ -158,6 +159,8 @@ def divide(tx: sa.Connection, key: int, second: PlannedBatch, *, first_bytes: in
         )
         .returning(provider_batches.c.id)
     ).scalar_one()
+    if row.round > 1:
+        hand_over(tx, key, second_key, second.first)
     tx.execute(
         sa.update(jobs)
         .where(jobs.c.id == row.job_id)

@@ -1,0 +1,177 @@
+"""The tool ledger: which calls are to be made, which may have been, and what came of them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any
+
+import attrs
+import sqlalchemy as sa
+
+from backburner.agent_options import AgentOptions, ToolSpec, agent_of
+from backburner.commands import CallPlace, ToolFinished
+from backburner.states import ConversationState, ToolCallState
+from backburner.storage.tables import conversations, items, jobs, tool_calls
+from backburner.storage.turns import make_turns
+
+_PLACE = (tool_calls.c.job_id, tool_calls.c.idx, tool_calls.c.round, tool_calls.c.position)
+_OPEN = (ToolCallState.REQUESTED, ToolCallState.STARTED)
+
+
+@attrs.frozen(kw_only=True)
+class StartedCall:
+    """A call that is under way, or was when its instance died."""
+
+    place: CallPlace
+    job_id: str
+    organization_key: int
+    custom_id: str
+    agent_id: str | None
+    tool_use_id: str
+    name: str
+    input: str  #: JSON
+    spec: ToolSpec | None  #: None: the job has no such tool
+    attempt: int
+    is_wanted: bool  #: the conversation still waits for it
+
+
+def start_calls(tx: sa.Connection, *, limit: int, epoch: int, now: datetime) -> list[StartedCall]:
+    """Take on up to `limit` calls, of every job in turn. They count as begun when this has committed."""
+    rank = sa.func.row_number().over(partition_by=tool_calls.c.job_id, order_by=_PLACE[1:])
+    waiting = (
+        sa.select(*_PLACE, rank.label("rank")).where(tool_calls.c.state == ToolCallState.REQUESTED).subquery("waiting")
+    )
+    chosen = sa.select(waiting).order_by(waiting.c.rank, waiting.c.job_id).limit(limit)
+    return take_on(tx, [CallPlace(*row[:4]) for row in tx.execute(chosen)], epoch=epoch, now=now)
+
+
+def take_on(tx: sa.Connection, places: Sequence[CallPlace], *, epoch: int, now: datetime) -> list[StartedCall]:
+    """Begin these calls, or begin them again; those that are finished or dropped meanwhile are left out."""
+    if not places:
+        return []
+    tx.execute(
+        sa.update(tool_calls)
+        .where(sa.tuple_(*_PLACE).in_(places), tool_calls.c.state.in_(list(_OPEN)))
+        .values(state=ToolCallState.STARTED, attempt=tool_calls.c.attempt + 1, epoch=epoch, started_at=now)
+    )
+    return _started(tx, sa.tuple_(*_PLACE).in_(places))
+
+
+def left_started(tx: sa.Connection, *, known: Collection[CallPlace]) -> list[StartedCall]:
+    """Calls that were begun and are not `known` to be under way: their instance died, or lost its term."""
+    found = sa.select(*_PLACE).where(tool_calls.c.state == ToolCallState.STARTED)
+    places = [place for row in tx.execute(found) if (place := CallPlace(*row)) not in known]
+    return _started(tx, sa.tuple_(*_PLACE).in_(places)) if places else []
+
+
+def _started(tx: sa.Connection, wanted: sa.ColumnElement[bool]) -> list[StartedCall]:
+    found = (
+        sa.select(
+            tool_calls, items.c.custom_id, items.c.agent_id, conversations.c.state.label("standing"), jobs.c.public_id
+        )
+        .select_from(
+            tool_calls.join(
+                conversations,
+                sa.and_(conversations.c.job_id == tool_calls.c.job_id, conversations.c.idx == tool_calls.c.idx),
+            )
+            .join(items, sa.and_(items.c.job_id == tool_calls.c.job_id, items.c.idx == tool_calls.c.idx))
+            .join(jobs, jobs.c.id == tool_calls.c.job_id)
+        )
+        .where(wanted, tool_calls.c.state == ToolCallState.STARTED)
+        .order_by(*_PLACE)
+    )
+    rows = tx.execute(found).all()
+    owners = _owners(tx, {row.job_id for row in rows})
+    return [_call_of(row, *owners[row.job_id]) for row in rows]
+
+
+def _owners(tx: sa.Connection, keys: Collection[int]) -> dict[int, tuple[AgentOptions, int]]:
+    found = sa.select(jobs.c.id, jobs.c.agent, jobs.c.organization_id).where(jobs.c.id.in_(sorted(keys)))
+    return {row.id: (agent_of(row.agent), row.organization_id) for row in tx.execute(found)}
+
+
+def _call_of(row: Any, agent: AgentOptions, organization_key: int) -> StartedCall:
+    return StartedCall(
+        place=CallPlace(row.job_id, row.idx, row.round, row.position),
+        job_id=row.public_id,
+        organization_key=organization_key,
+        custom_id=row.custom_id,
+        agent_id=row.agent_id,
+        tool_use_id=row.tool_use_id,
+        name=row.name,
+        input=row.input,
+        spec=agent.tool(row.name),
+        attempt=row.attempt,
+        is_wanted=row.standing is ConversationState.TOOLS,
+    )
+
+
+# --- what came of them -------------------------------------------------------------------------------------
+
+_FINISH = (
+    sa.update(tool_calls)
+    .where(
+        *(column == sa.bindparam(f"at_{column.name}") for column in _PLACE),
+        tool_calls.c.state == ToolCallState.STARTED,
+    )
+    .values(
+        state=ToolCallState.FINISHED,
+        result=sa.bindparam("content"),
+        is_error=sa.bindparam("failed"),
+        finished_at=sa.bindparam("at"),
+    )
+)
+
+
+def finish_calls(tx: sa.Connection, finished: Sequence[ToolFinished]) -> bool:
+    """Keep what calls gave, each exactly once. Conversations that have all they asked for become ready.
+
+    Returns whether any did.
+    """
+    if not finished:
+        return False
+    tx.execute(
+        _FINISH,
+        [
+            {
+                **{f"at_{column.name}": value for column, value in zip(_PLACE, command.place, strict=True)},
+                "content": command.content,
+                "failed": command.is_error,
+                "at": command.at,
+            }
+            for command in finished
+        ],
+    )
+    touched: dict[int, set[int]] = defaultdict(set)
+    for command in finished:
+        touched[command.place.job_key].add(command.place.item)
+    at = finished[-1].at
+    ready = [_make_ready(tx, key, sorted(indices), at) for key, indices in sorted(touched.items())]
+    return any(ready)
+
+
+def _make_ready(tx: sa.Connection, job_key: int, indices: Sequence[int], now: datetime) -> bool:
+    unfinished = sa.exists().where(
+        tool_calls.c.job_id == conversations.c.job_id,
+        tool_calls.c.idx == conversations.c.idx,
+        tool_calls.c.round == conversations.c.round,
+        tool_calls.c.state != ToolCallState.FINISHED,
+    )
+    moved = tx.execute(
+        sa.update(conversations)
+        .where(
+            conversations.c.job_id == job_key,
+            conversations.c.idx.in_(indices),
+            conversations.c.state == ConversationState.TOOLS,
+            sa.not_(unfinished),
+        )
+        .values(state=ConversationState.READY, round=conversations.c.round + 1, updated_at=now)
+        .returning(conversations.c.idx)
+    )
+    ready = sorted(moved.scalars())
+    if ready:
+        agent = agent_of(tx.execute(sa.select(jobs.c.agent).where(jobs.c.id == job_key)).scalar_one())
+        make_turns(tx, job_key, agent, ready)
+    return bool(ready)
