@@ -74,30 +74,27 @@ def stepping(picked: Any) -> sa.Select[Any]:
             provider_batches.c.created_at,
             provider_batches.c.submitted_at,
             provider_batches.c.ended_at,
-from backburner.storage.members import holds
-from backburner.storage.tables import (
-    conversations,
-    items,
-    jobs,
-    provider_batches,
-    requests,
-    results,
-    step_feedback,
-)
+            step_feedback.c.feedback,
+            step_feedback.c.tags,
+            conversations.c.state.label("conversation"),
+            conversations.c.status.label("standing"),
+            conversations.c.stop_reason.label("standing_reason"),
+            conversations.c.updated_at.label("standing_at"),
         )
         .select_from(picked)
         .join(provider_batches, holds(picked.c.job_id, picked.c.idx))
         .outerjoin(results, of_round)
-from backburner.storage.members import holds
-from backburner.storage.tables import (
-    conversations,
-    items,
-    jobs,
-    provider_batches,
-    requests,
-    results,
-    step_feedback,
-)
+        .outerjoin(step_feedback, said_of(picked, provider_batches.c.round))
+        .outerjoin(
+            conversations, sa.and_(conversations.c.job_id == picked.c.job_id, conversations.c.idx == picked.c.idx)
+        )
+    )
+
+
+def said_of(item: Any, number: Any) -> sa.ColumnElement[bool]:
+    """Whether feedback is of this round of an item (which has `job_id` and `idx`)."""
+    return sa.and_(
+        step_feedback.c.job_id == item.c.job_id, step_feedback.c.idx == item.c.idx, step_feedback.c.round == number
     )
 
 
