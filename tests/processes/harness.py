@@ -88,19 +88,39 @@ def _closing(popen: subprocess.Popen[str]) -> Iterator[None]:
         popen.stdout.close()
 
 
-@contextmanager
-def serve(folder: Path, *arguments: str, environ: Mapping[str, str] | None = None) -> Iterator[Process]:
-    """A server in `folder`, killed at the end if it still lives."""
-    log = folder / "serve.log"
-    popen = _start(("serve", "--log-format", "json", *arguments), folder, BASE | dict(environ or {}), log)
-    with _closing(popen):
-        assert popen.stdout is not None
-        for line in popen.stdout:
+@attrs.define(kw_only=True, eq=False)
+class Starting:
+    """A server that was started and may not be ready yet."""
+
+    popen: subprocess.Popen[str]
+    log: Path
+
+    def ready(self) -> Process:
+        """Wait for it. Raises AssertionError with the end of its log when it ends instead."""
+        assert self.popen.stdout is not None
+        for line in self.popen.stdout:
             event = msgspec.json.decode(line)
             if event["event"] == "ready":
-                yield Process(popen=popen, url=event["api"], role=event["role"], log=log)
-                return
-        raise AssertionError(f"the server did not start: {log.read_text()[-3000:]}")
+                return Process(popen=self.popen, url=event["api"], role=event["role"], log=self.log)
+        raise AssertionError(f"the server did not start: {self.log.read_text()[-3000:]}")
+
+
+@contextmanager
+def starting(
+    folder: Path, *arguments: str, environ: Mapping[str, str] | None = None, log: str = "serve.log"
+) -> Iterator[Starting]:
+    """A server in `folder`, on its way up, killed at the end if it still lives."""
+    place = folder / log
+    popen = _start(("serve", "--log-format", "json", *arguments), folder, BASE | dict(environ or {}), place)
+    with _closing(popen):
+        yield Starting(popen=popen, log=place)
+
+
+@contextmanager
+def serve(folder: Path, *arguments: str, environ: Mapping[str, str] | None = None) -> Iterator[Process]:
+    """The same, when it is ready."""
+    with starting(folder, *arguments, environ=environ) as server:
+        yield server.ready()
 
 
 @contextmanager
@@ -123,9 +143,15 @@ def using(provider: Process) -> dict[str, str]:
 
 
 def provider_batches(provider: Process) -> list[dict[str, Any]]:
-    """Every batch that the sandbox has."""
-    answer = httpx2.get(f"{provider.url}/v1/messages/batches?limit=1000", headers=SANDBOX_HEADERS)
-    return list(answer.raise_for_status().json()["data"])
+    """Every batch that the sandbox has, newest first."""
+    found: list[dict[str, Any]] = []
+    while True:
+        behind = f"&after_id={found[-1]['id']}" if found else ""
+        answer = httpx2.get(f"{provider.url}/v1/messages/batches?limit=1000{behind}", headers=SANDBOX_HEADERS)
+        page = answer.raise_for_status().json()
+        found += page["data"]
+        if not page["has_more"]:
+            return found
 
 
 def request_lines(count: int, *, text: str = "question") -> bytes:

@@ -4,29 +4,45 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
 
 class Receiver:
-    """Takes webhooks while the `with` block runs."""
+    """Takes webhooks while the `with` block runs. `on_arrival` is called with each before it is answered."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_arrival: Callable[[], None] = lambda: None) -> None:
         self.bodies: list[dict[str, Any]] = []
+        self.ids: list[str] = []  #: `webhook-id` of each body
+        self.status = 204  #: what is answered
+        self.delay = 0.0  #: seconds before the answer
         self._arrived = threading.Event()
+        self._closing = threading.Event()
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                receiver.bodies.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
-                self.send_response(204)
+                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                on_arrival()
+                receiver._closing.wait(receiver.delay)
+                receiver.bodies.append(body)
+                receiver.ids.append(self.headers["webhook-id"])
+                self.send_response(receiver.status)
                 self.end_headers()
                 receiver._arrived.set()
 
             def log_message(self, *_: Any) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        class Server(ThreadingHTTPServer):
+            daemon_threads = True
+            request_queue_size = 128
+
+            def handle_error(self, *_: Any) -> None:
+                """Whoever was to be answered has been killed."""
+
+        self._server = Server(("127.0.0.1", 0), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}/hook"
 
@@ -35,6 +51,7 @@ class Receiver:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._closing.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()

@@ -16,7 +16,7 @@ from backburner.api_keys import hash_key, new_key, shown_prefix
 from backburner.serving.origins import Origins
 from backburner.setting_fields import SettingError
 from backburner.settings import Settings
-from backburner.storage import accounts, migrate
+from backburner.storage import accounts, idempotency, migrate
 from backburner.storage.database import Database, PoolSettings, open_database, parse_url, translated
 from backburner.storage.file_lock import Holder, acquire, wait_for
 from backburner.storage.sqlite import check_file
@@ -73,6 +73,14 @@ async def prepare_schema(database: Database, settings: Settings, origins: Origin
 
 def _sleep(seconds: float) -> None:
     time.sleep(seconds)  # noqa: TID251  # in a worker thread, while another instance migrates
+
+
+async def bury_requests(database: Database) -> None:
+    """On SQLite free the Idempotency-Keys of requests that died with an earlier process, so that a repetition need not
+    wait. Elsewhere other instances may be at work on theirs; those of the dead lapse after half a minute.
+    """
+    if database.is_sqlite:
+        await database.write(idempotency.release_all)
 
 
 async def bootstrap(database: Database, settings: Settings, origins: Origins) -> str | None:

@@ -17,6 +17,7 @@ from backburner.errors import StoppedShort
 from backburner.serving.database import (
     asyncio_loop,
     bootstrap,
+    bury_requests,
     hold_file,
     make_database,
     prepare_schema,
@@ -87,9 +88,13 @@ async def _run(
 ) -> None:
     trio.to_thread.current_default_thread_limiter().total_tokens = settings.event_loop_threadpool_max_workers
     instance_id = f"{socket.gethostname()}-{os.getpid()}"
-    await hold_file(settings, origins, instance_id, stack)
+    async with trio.open_nursery() as nursery:
+        if settings.sqlite_standby:
+            nursery.start_soon(preload)  # while it waits
+        await hold_file(settings, origins, instance_id, stack)
     database = stack.enter_context(closing(await make_database(settings, origins)))
     await prepare_schema(database, settings, origins)
+    await bury_requests(database)
     admin_key = await bootstrap(database, settings, origins)
     await refuse_open_door(database, settings)
     if not database.is_sqlite:

@@ -114,6 +114,11 @@ def touch(tx: sa.Connection, held: Claim, *, now: datetime) -> None:
     tx.execute(_update(held).values(locked_until=now + HELD))
 
 
+def release_all(tx: sa.Connection) -> None:
+    """Nobody else has the database: every request that seems to be under way has died with an earlier process."""
+    tx.execute(sa.delete(table).where(table.c.status.is_(None)))
+
+
 def release(tx: sa.Connection, held: Claim) -> None:
     """The request came to nothing: the key may be used again. Does nothing after it was recorded."""
     tx.execute(sa.delete(table).where(table.c.id == held.id, table.c.status.is_(None)))

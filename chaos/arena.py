@@ -1,0 +1,93 @@
+"""One provider, one receiver, one database, and servers that come and go."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import attrs
+from tests.postgres import PostgresServer
+from tests.processes.harness import Process, Starting, run, sandbox, starting, using
+from tests.processes.receiver import Receiver
+
+from chaos.ledger import Ledger, Violation
+from chaos.proxy import Proxy
+from chaos.workload import Workload
+
+BATCH_SECONDS = "0.2-1"
+SUBMIT, READ = b"POST /v1/messages/batches HTTP", b"/results HTTP"
+
+
+@attrs.define(kw_only=True, eq=False)
+class Arena:
+    """Everything that outlives the servers. Their calls to the provider pass through a proxy that sees them."""
+
+    folder: Path
+    database: str
+    provider: Process
+    proxy: Proxy
+    receiver: Receiver
+    stack: ExitStack
+    ledger: Ledger = attrs.field(factory=Ledger)
+    url: str = ""  #: of the server that clients talk to
+    _started: int = attrs.field(default=0, init=False)
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self.database.startswith("sqlite")
+
+    def start(self, *arguments: str, environ: Mapping[str, str] | None = None, database: str | None = None) -> Starting:
+        """Another server, on its way up; it is killed when the arena closes."""
+        self._started += 1
+        reached = {"BACKBURNER_ANTHROPIC_BASE_URL": f"http://127.0.0.1:{self.proxy.port}"}
+        return self.stack.enter_context(
+            starting(
+                self.folder,
+                *("--database", database or self.database, *arguments),
+                environ=using(self.provider) | reached | dict(environ or {}),
+                log=f"server-{self._started}.log",
+            )
+        )
+
+    def workload(self, **options: Any) -> Workload:
+        """Clients of whichever server `url` names."""
+        return Workload(self.ledger, self.receiver, lambda: self.url, **options)
+
+    def audit(self, server: Process) -> dict[str, Any]:
+        """Everything ends, and everything holds: for clients, on the bill, and in the database."""
+        figures = self.ledger.audit(server, self.provider, self.receiver)
+        checked = run(self.folder, "db", "check", "--database", self.database)
+        if checked.returncode:
+            raise Violation(f"db check: {checked.stdout}{checked.stderr}")
+        return figures
+
+
+@contextmanager
+def arena(
+    database: PostgresServer | None,
+    *,
+    on_event: Callable[[str], None] = lambda _: None,
+    batch_seconds: str = BATCH_SECONDS,
+    folder: Path | None = None,
+) -> Iterator[Arena]:
+    """On a fresh database of that PostgreSQL, or on a new SQLite file. `on_event` hears of each "submit", "ingest" and
+    "deliver" while it is under way.
+    """
+
+    def saw(data: bytes) -> None:
+        if SUBMIT in data:
+            on_event("submit")
+        elif READ in data:
+            on_event("ingest")
+
+    with ExitStack() as stack:
+        place = folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="backburner-chaos-")))
+        provider = stack.enter_context(sandbox(place, "--batch-seconds", batch_seconds))
+        proxy = stack.enter_context(Proxy(int(provider.url.rpartition(":")[2]), saw))
+        receiver = stack.enter_context(Receiver(lambda: on_event("deliver")))
+        name = stack.enter_context(database.database() if database else nullcontext(""))
+        url = database.url(name) if database else f"sqlite:///{place}/jobs.db"
+        yield Arena(folder=place, database=url, provider=provider, proxy=proxy, receiver=receiver, stack=stack)

@@ -1,0 +1,111 @@
+"""kill -9 of the leader, again and again, in the middle of a submission, an ingest or a delivery."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import ExitStack
+from random import Random
+from typing import Any
+
+import attrs
+from tests.postgres import PostgresServer
+from tests.processes.harness import Process, Starting
+
+from chaos.arena import Arena, arena
+from chaos.office import await_takeover, epoch_of, leader_pid
+from chaos.outcome import Outcome, took
+
+KINDS = ("submit", "ingest", "deliver")
+LATEST = 0.05  # seconds after the moment that was waited for
+NOTHING_HAPPENS = 20.0  # seconds after which it is killed anyway
+STANDBYS = 2
+
+
+@attrs.define(eq=False)
+class Trigger:
+    """Kills a process when something happens, or a moment later. Called from many threads."""
+
+    random: Random
+    _kind: str | None = attrs.field(default=None, init=False)
+    _victim: Process | None = attrs.field(default=None, init=False)
+    _fired: threading.Event = attrs.field(factory=threading.Event, init=False)
+    killed_at: float = attrs.field(default=0.0, init=False)  #: seconds since 1970
+
+    def arm(self, kind: str, victim: Process) -> None:
+        self._fired.clear()
+        self._victim, self._kind = victim, kind
+
+    def saw(self, kind: str) -> None:
+        if kind != self._kind:
+            return
+        self._kind = None
+        # At once: before the request is passed on, so that it takes effect and nobody hears the answer.
+        if self.random.random() < 0.3:
+            self._fire()
+        else:
+            threading.Timer(self.random.uniform(0, LATEST), self._fire).start()
+
+    def await_kill(self) -> bool:
+        """Whether it was killed at the moment that was waited for."""
+        in_time = self._fired.wait(NOTHING_HAPPENS)
+        if not in_time:
+            self._kind = None
+            self._fire()
+        return in_time
+
+    def _fire(self) -> None:
+        assert self._victim is not None
+        self.killed_at = time.time()
+        self._victim.popen.kill()
+        self._fired.set()
+
+
+def kill_loop(database: PostgresServer | None, kills: int, *, seed: int = 0, until: float = float("inf")) -> Outcome:
+    """That many kills, or fewer when `until` (on the monotonic clock) comes before."""
+    trigger = Trigger(Random(seed))
+    with arena(database, on_event=trigger.saw) as found, ExitStack() as clients:
+        crew = Crew(found)
+        clients.enter_context(found.workload(seed=seed))
+        terms, writes, hits = [], [], 0
+        for number in range(kills):
+            if time.monotonic() > until:
+                break
+            epoch = epoch_of(found.database)
+            trigger.arm(KINDS[number % len(KINDS)], crew.leader)
+            hits += trigger.await_kill()
+            crew.replace(epoch)
+            term = await_takeover(found.database, epoch)
+            terms.append(term.acquired_at - trigger.killed_at)
+            writes.append((term.written_at or 0) - trigger.killed_at)
+        clients.close()
+        figures: dict[str, Any] = {"kills": len(terms), "at the chosen moment": hits}
+        figures |= took("kill → next term", terms) | took("kill → first fenced write", writes)
+        return Outcome(figures=figures | found.audit(crew.leader))
+
+
+@attrs.define(eq=False)
+class Crew:
+    """A leader and those who wait for its office. On SQLite they are not ready before they have it."""
+
+    arena: Arena
+    leader: Process = attrs.field(init=False)
+    _waiting: list[Starting] = attrs.field(factory=list, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.leader = self.arena.start().ready()
+        self.arena.url = self.leader.url
+        self._waiting = [self._start() for _ in range(STANDBYS)]
+
+    def _start(self) -> Starting:
+        return self.arena.start(*(("--standby",) if self.arena.is_sqlite else ()))
+
+    def replace(self, epoch: int) -> None:
+        """Find out who leads after the leader's death, and start another who waits."""
+        self.leader.popen.wait()
+        self._waiting.append(self._start())
+        pid = leader_pid(self.arena.database, after=epoch)
+        (heir,) = (each for each in self._waiting if each.popen.pid == pid)
+        self._waiting.remove(heir)
+        self.leader = heir.ready()
+        self.arena.url = self.leader.url
