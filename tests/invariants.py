@@ -17,7 +17,7 @@ from backburner.providers.sandbox.items import unpack
 from backburner.reading import total
 from backburner.result_lines import usage_of
 from backburner.states import BATCH_FINAL, OUTCOMES, TERMINAL, BatchStatus
-from backburner.storage.maintenance import RULES
+from backburner.storage.rules import RULES
 from backburner.storage.tables import (
     attempts,
     deliveries,

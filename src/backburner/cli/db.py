@@ -54,17 +54,21 @@ def upgrade(url: str, *, as_json: bool) -> int:
 @json_option
 @_with_database
 def check(url: str, *, as_json: bool) -> int:
-    """Check schema, integrity and counts; exits 1 when something is wrong."""
+    """Check schema, integrity, and what must always hold between rows; exits 1 when something does not.
+
+    It changes nothing and may run while servers use the database. Every violation is named.
+    """
     file = sqlite_file(url)
     if file and not file.exists():
         raise CommandError(f"{file} does not exist.")
-    findings = maintenance.check(url)
-    for finding in findings:
+    holds = True
+    for finding in maintenance.check(url):
+        holds = holds and finding.ok
         if as_json:
             show_json(attrs.asdict(finding))
         else:
             show(f"{'ok' if finding.ok else 'WRONG':<6} {finding.what}: {finding.detail}")
-    return Exit.OK if all(finding.ok for finding in findings) else Exit.FAILED
+    return Exit.OK if holds else Exit.FAILED
 
 
 @db.command()

@@ -15,12 +15,14 @@ import attrs
 import sqlalchemy as sa
 
 from backburner.errors import Invalid, StorageUnusable
-from backburner.states import BATCH_FINAL, TERMINAL, BatchStatus
-from backburner.storage import migrate, sqlite
+from backburner.storage import migrate, recount, sqlite
 from backburner.storage.database import Database, open_database, parse_url, translated
 from backburner.storage.file_lock import Holder, acquire
 from backburner.storage.migrations import HEAD
-from backburner.storage.tables import deliveries, items, jobs, loose_keys, provider_batches, results
+from backburner.storage.rules import RULES
+
+NAMED = 20  # violations of one rule that are told
+JOBS_AT_ONCE = 100
 
 
 @attrs.frozen
@@ -62,93 +64,60 @@ def backup(url: str, destination: str) -> None:
     sqlite.back_up(source, Path(destination))
 
 
-def check(url: str) -> list[Finding]:
-    """Check schema, integrity and what must always hold between rows. Reads everything: slow on a large database."""
-    with _database(url) as database, database.reading.connect() as tx:
-        schema = migrate.schema_of(tx)
-        findings = [Finding("schema", schema is migrate.Schema.CURRENT, f"{schema.value}; this program knows {HEAD}")]
+def check(url: str) -> Iterator[Finding]:
+    """Check schema, integrity and what must always hold between rows, also while servers use the database.
+
+    Changes nothing. Each finding is of one moment. Reads everything, so it is slow on a large database; memory does
+    not grow with it.
+    """
+    with _database(url) as database:
+        with _snapshot(database) as tx:
+            schema = migrate.schema_of(tx)
+        yield Finding("schema", schema is migrate.Schema.CURRENT, f"{schema.value}; this program knows {HEAD}")
         if schema is not migrate.Schema.CURRENT:
-            return findings
+            return
         if database.is_sqlite:
-            verdict = str(tx.exec_driver_sql("PRAGMA integrity_check(1)").scalar_one())
-            findings.append(Finding("integrity", verdict == "ok", verdict))
-        return findings + [_rule(tx, what, query) for what, query in RULES]
+            with _snapshot(database) as tx:
+                verdict = str(tx.exec_driver_sql("PRAGMA integrity_check(1)").scalar_one())
+            yield Finding("integrity", verdict == "ok", verdict)
+        for what, query in RULES:
+            with _snapshot(database) as tx:
+                yield _rule(tx, what, query)
+        yield _recounted(database)
 
 
 def _rule(tx: sa.Connection, what: str, violations: Callable[[], sa.Select[Any]]) -> Finding:
-    broken = list(tx.execute(violations().limit(5)).scalars())
-    return Finding(what, not broken, "holds" if not broken else "violated by " + ", ".join(map(str, broken)))
+    return _finding(what, [str(broken) for broken in tx.execute(violations().limit(NAMED + 1)).scalars()])
 
 
-def _terminal_without_end() -> sa.Select[Any]:
-    is_terminal = jobs.c.status.in_(list(TERMINAL))
-    return sa.select(jobs.c.public_id).where(is_terminal != jobs.c.completed_at.is_not(None))
+def _recounted(database: Database) -> Finding:
+    """Each job in a snapshot of its own: a long one would keep SQLite from folding in its WAL."""
+    problems: list[str] = []
+    last = ""
+    while len(problems) <= NAMED:
+        with _snapshot(database) as tx:
+            page = recount.jobs_after(tx, last, JOBS_AT_ONCE)
+        if not page:
+            break
+        for key, last in page:  # noqa: B007  # the last one counts
+            with _snapshot(database) as tx:
+                problems += recount.recount(tx, key)
+    return _finding("counts, usage and batches of every job add up", problems)
 
 
-def _unfinished_terminal() -> sa.Select[Any]:
-    done = jobs.c.succeeded + jobs.c.errored + jobs.c.canceled + jobs.c.expired
-    return sa.select(jobs.c.public_id).where(jobs.c.status.in_(list(TERMINAL)), done != jobs.c.items_total)
+def _finding(what: str, broken: list[str]) -> Finding:
+    more = ["…"] if len(broken) > NAMED else []
+    return Finding(what, not broken, "holds" if not broken else "violated by " + ", ".join(broken[:NAMED] + more))
 
 
-def _miscounted_results() -> sa.Select[Any]:
-    stored = sa.select(sa.func.count()).where(results.c.batch_id == provider_batches.c.id).scalar_subquery()
-    counted = (
-        provider_batches.c.succeeded
-        + provider_batches.c.errored
-        + provider_batches.c.canceled
-        + provider_batches.c.expired
-    )
-    return sa.select(provider_batches.c.public_id).where(stored != counted)
-
-
-def _incomplete_ingested() -> sa.Select[Any]:
-    counted = (
-        provider_batches.c.succeeded
-        + provider_batches.c.errored
-        + provider_batches.c.canceled
-        + provider_batches.c.expired
-    )
-    return sa.select(provider_batches.c.public_id).where(
-        provider_batches.c.status == BatchStatus.INGESTED, counted != provider_batches.c.item_count
-    )
-
-
-def _forgotten_batches() -> sa.Select[Any]:
-    return sa.select(provider_batches.c.public_id).where(
-        provider_batches.c.status.not_in(list(BATCH_FINAL)), provider_batches.c.next_poll_at.is_(None)
-    )
-
-
-def _miscounted_items() -> sa.Select[Any]:
-    there = sa.select(sa.func.count()).where(items.c.job_id == jobs.c.id).scalar_subquery()
-    return sa.select(jobs.c.public_id).where(jobs.c.items_total.is_not(None), there != jobs.c.items_total)
-
-
-def _undelivered() -> sa.Select[Any]:
-    owed = sa.select(deliveries.c.id).where(deliveries.c.job_id == jobs.c.id).exists()
-    return sa.select(jobs.c.public_id).where(
-        jobs.c.status.in_(list(TERMINAL)), jobs.c.callback_url.is_not(None), sa.not_(owed)
-    )
-
-
-def _orphans() -> sa.Select[Any]:
-    known = sa.union_all(sa.select(jobs.c.id), sa.select(loose_keys.c.id)).subquery()
-    return (
-        sa.select(sa.cast(results.c.job_id, sa.Text)).where(results.c.job_id.not_in(sa.select(known.c.id))).distinct()
-    )
-
-
-#: What must hold, and a query for what violates it.
-RULES: tuple[tuple[str, Callable[[], sa.Select[Any]]], ...] = (
-    ("a job has an end exactly when it is terminal", _terminal_without_end),
-    ("a terminal batch job has an outcome for every item", _unfinished_terminal),
-    ("a job has as many items as it says", _miscounted_items),
-    ("a provider batch counts its stored results", _miscounted_results),
-    ("an ingested provider batch has a result for every item", _incomplete_ingested),
-    ("every open provider batch has a time for its next look", _forgotten_batches),
-    ("every terminal job with a callback has its delivery", _undelivered),
-    ("every result belongs to a job", _orphans),
-)
+@contextmanager
+def _snapshot(database: Database) -> Iterator[sa.Connection]:
+    """One moment, to look at only."""
+    with database.reading.connect() as tx:
+        if database.is_sqlite:
+            yield tx
+        else:
+            yield tx.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
 
 @contextmanager
