@@ -16,6 +16,7 @@ from tests.processes.receiver import Receiver
 from chaos.ledger import Ledger, Violation
 from chaos.proxy import Proxy
 from chaos.workload import Workload
+from chaos.zygote import Zygote
 
 BATCH_SECONDS = "0.2-1"
 SUBMIT, READ = b"POST /v1/messages/batches HTTP", b"/results HTTP"
@@ -32,6 +33,7 @@ class Arena:
     receiver: Receiver
     stack: ExitStack
     ledger: Ledger = attrs.field(factory=Ledger)
+    zygote: Zygote | None = None  #: forks the servers; None: each is started whole
     url: str = ""  #: of the server that clients talk to
     _started: int = attrs.field(default=0, init=False)
 
@@ -49,6 +51,7 @@ class Arena:
                 *("--database", database or self.database, *arguments),
                 environ=using(self.provider) | reached | dict(environ or {}),
                 log=f"server-{self._started}.log",
+                **({"start": self.zygote.start} if self.zygote else {}),
             )
         )
 
@@ -72,9 +75,10 @@ def arena(
     on_event: Callable[[str], None] = lambda _: None,
     batch_seconds: str = BATCH_SECONDS,
     folder: Path | None = None,
+    forked: bool = False,
 ) -> Iterator[Arena]:
     """On a fresh database of that PostgreSQL, or on a new SQLite file. `on_event` hears of each "submit", "ingest" and
-    "deliver" while it is under way.
+    "deliver" while it is under way. With `forked` servers skip their imports.
     """
 
     def saw(data: bytes) -> None:
@@ -90,4 +94,12 @@ def arena(
         receiver = stack.enter_context(Receiver(lambda: on_event("deliver")))
         name = stack.enter_context(database.database() if database else nullcontext(""))
         url = database.url(name) if database else f"sqlite:///{place}/jobs.db"
-        yield Arena(folder=place, database=url, provider=provider, proxy=proxy, receiver=receiver, stack=stack)
+        yield Arena(
+            folder=place,
+            database=url,
+            provider=provider,
+            proxy=proxy,
+            receiver=receiver,
+            stack=stack,
+            zygote=stack.enter_context(Zygote()) if forked else None,
+        )

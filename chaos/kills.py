@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from random import Random
 from typing import Any
@@ -61,10 +62,18 @@ class Trigger:
         self._fired.set()
 
 
-def kill_loop(database: PostgresServer | None, kills: int, *, seed: int = 0, until: float = float("inf")) -> Outcome:
+def kill_loop(
+    database: PostgresServer | None,
+    kills: int,
+    *,
+    seed: int = 0,
+    until: float = float("inf"),
+    forked: bool = True,
+    progress: Callable[[str], None] = print,
+) -> Outcome:
     """That many kills, or fewer when `until` (on the monotonic clock) comes before."""
     trigger = Trigger(Random(seed))
-    with arena(database, on_event=trigger.saw) as found, ExitStack() as clients:
+    with arena(database, on_event=trigger.saw, forked=forked) as found, ExitStack() as clients:
         crew = Crew(found)
         clients.enter_context(found.workload(seed=seed))
         terms, writes, hits = [], [], 0
@@ -77,6 +86,8 @@ def kill_loop(database: PostgresServer | None, kills: int, *, seed: int = 0, unt
             crew.replace(epoch)
             term = await_takeover(found.database, epoch)
             terms.append(term.acquired_at - trigger.killed_at)
+            if number % 10 == 9:
+                progress(f"{number + 1} kills, {len(found.ledger.jobs)} jobs")
             writes.append((term.written_at or 0) - trigger.killed_at)
         clients.close()
         figures: dict[str, Any] = {"kills": len(terms), "at the chosen moment": hits}

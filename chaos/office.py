@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import attrs
 import psycopg
 
-PATIENCE = 60.0  # seconds that a take-over may take
+PATIENCE = 180.0  # seconds that a take-over may take
 TERM = """
     SELECT term.epoch, term.instance_id, term.acquired_at, facts.updated_at
     FROM leader_epoch term LEFT JOIN server_facts facts ON facts.name = 'last_cycle'

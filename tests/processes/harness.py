@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -107,11 +107,15 @@ class Starting:
 
 @contextmanager
 def starting(
-    folder: Path, *arguments: str, environ: Mapping[str, str] | None = None, log: str = "serve.log"
+    folder: Path,
+    *arguments: str,
+    environ: Mapping[str, str] | None = None,
+    log: str = "serve.log",
+    start: Callable[[tuple[str, ...], Path, Mapping[str, str], Path], subprocess.Popen[str]] = _start,
 ) -> Iterator[Starting]:
     """A server in `folder`, on its way up, killed at the end if it still lives."""
     place = folder / log
-    popen = _start(("serve", "--log-format", "json", *arguments), folder, BASE | dict(environ or {}), place)
+    popen = start(("serve", "--log-format", "json", *arguments), folder, BASE | dict(environ or {}), place)
     with _closing(popen):
         yield Starting(popen=popen, log=place)
 
