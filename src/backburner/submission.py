@@ -127,13 +127,20 @@ Verdict = Adopt | Resend | LookAgain | Quarantine
 
 
 def verdict(
-    candidates: Sequence[BatchView], *, looked_for: float, age: timedelta, settle: float, interval: float
+    candidates: Sequence[BatchView],
+    *,
+    looked_for: float,
+    age: timedelta,
+    settle: float,
+    interval: float,
+    certain: bool = True,
 ) -> Verdict:
     """What to do about a submission, from the batches that it may have made.
 
-    `looked_for`: seconds since the first look that succeeded; `age`: since the submission was begun.
+    `looked_for`: seconds since the first look that succeeded; `age`: since the submission was begun; `certain`: a
+    single candidate can be no other submission's of ours.
     """
-    if len(candidates) == 1:
+    if len(candidates) == 1 and certain:
         return Adopt(candidates[0])
     if candidates:
         return Quarantine() if age > AMBIGUOUS else LookAgain(interval)

@@ -18,6 +18,12 @@ def wire_index(nonce: str, custom_id: str) -> int | None:
     return int(digits)
 
 
+def wire_nonce(custom_id: str) -> str | None:
+    """What marks the batch that a custom id is of; None for one that is not of our making."""
+    mark, _, digits = custom_id.rpartition("-")
+    return mark if mark and digits.isascii() and digits.isdigit() else None
+
+
 def wire_mention(nonce: str, line: bytes) -> int | None:
     """The index in the first custom id of that batch in a line that cannot be decoded, if there is one."""
     found = re.search(rb'"%b-([0-9]{1,9})"' % nonce.encode(), line)

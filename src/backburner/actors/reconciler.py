@@ -20,7 +20,7 @@ from backburner.storage import batches, submissions
 from backburner.storage.database import Database
 from backburner.storage.fence import fenced
 from backburner.submission import MARGIN, Adopt, LookAgain, Quarantine, Resend, Verdict, verdict
-from backburner.wire import wire_index
+from backburner.wire import wire_nonce
 
 log = structlog.get_logger()
 
@@ -65,7 +65,8 @@ class Reconciler:
             await self._look_again(batch, seconds, problem_of(error))
 
     async def _look_for(self, batch: ProviderBatch) -> None:
-        candidates = await self._candidates(batch)
+        rivals = await self.database.read(submissions.rival_nonces, batch.key)
+        candidates, recognised = await self._candidates(batch, rivals)
         now = self.clock.now()
         first_look = self._first_looks.setdefault(batch.key, self.clock.monotonic())
         decided = verdict(
@@ -74,6 +75,7 @@ class Reconciler:
             age=_age(batch, now),
             settle=self.settle,
             interval=self.interval,
+            certain=recognised or not rivals,
         )
         await self._carry_out(batch, decided, candidates)
 
@@ -100,40 +102,45 @@ class Reconciler:
         look_at = self.clock.now() + timedelta(seconds=seconds)
         await self._fenced(submissions.set_unknown, batch.key, look_at=look_at, error=error)
 
-    async def _candidates(self, batch: ProviderBatch) -> list[BatchView]:
+    async def _candidates(self, batch: ProviderBatch, rivals: frozenset[str]) -> tuple[list[BatchView], bool]:
+        """What it may be, and whether that was recognised by its results."""
         self.mandate.check()
         age = _age(batch, self.clock.now()).total_seconds()
         views = await self.provider.find(item_count=batch.item_count, within=age + MARGIN)
         known = await self.database.read(submissions.not_candidates, batch.key)
         candidates = [view for view in views if view.provider_batch_id not in known]
-        return candidates if len(candidates) < 2 else await self._by_results(batch, candidates)
+        if not candidates or (len(candidates) == 1 and not rivals):
+            return candidates, False
+        return await self._by_results(batch, candidates, rivals)
 
-    async def _by_results(self, batch: ProviderBatch, candidates: list[BatchView]) -> list[BatchView]:
+    async def _by_results(
+        self, batch: ProviderBatch, candidates: list[BatchView], rivals: frozenset[str]
+    ) -> tuple[list[BatchView], bool]:
         """The one whose results are ours; else those whose results cannot be read yet."""
         possible: list[BatchView] = []
         for view in candidates:
-            ours = await self._is_ours(batch, view) if view.results_ready else None
+            ours = await self._is_ours(batch, view, rivals) if view.results_ready else None
             if ours:
-                return [view]
+                return [view], True
             if ours is None:
                 possible.append(view)
         wrong = {view.provider_batch_id for view in candidates} - {view.provider_batch_id for view in possible}
         if wrong:
             await self._fenced(submissions.rule_out, batch.key, wrong, look_at=self.clock.now())
-        return possible
+        return possible, False
 
-    async def _is_ours(self, batch: ProviderBatch, view: BatchView) -> bool | None:
+    async def _is_ours(self, batch: ProviderBatch, view: BatchView, rivals: frozenset[str]) -> bool | None:
         """Whether the results carry the batch's nonce; None when that cannot be read now.
 
-        A single line is enough to say yes. Only all of them can say no.
+        A single line is enough to say yes, or that it is a rival's. Else only all of them can say no.
         """
         others = 0
         try:
             async with self.provider.results(view.provider_batch_id) as results:
                 while lines := await results.next_lines():
-                    for line in lines:
-                        if _is_of(batch, line):
-                            return True
+                    for nonce in map(_nonce_of, lines):
+                        if nonce == batch.nonce or nonce in rivals:
+                            return nonce == batch.nonce
                     others += len(lines)
         except NO_ANSWER:
             return None
@@ -148,11 +155,11 @@ def _age(batch: ProviderBatch, now: datetime) -> timedelta:
     return max(timedelta(), now - (batch.intent_at or now))
 
 
-def _is_of(batch: ProviderBatch, line: bytes) -> bool:
+def _nonce_of(line: bytes) -> str | None:
     try:
-        return wire_index(batch.nonce, decode(line).custom_id) is not None
+        return wire_nonce(decode(line).custom_id)
     except Unreadable:
-        return False
+        return None
 
 
 def problem_of(error: ProviderError) -> dict[str, Any]:

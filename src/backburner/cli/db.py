@@ -1,4 +1,4 @@
-"""`backburner db`: upgrade, check and back up the database."""
+"""`backburner db`: upgrade, check, back up and restore the database."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from backburner.storage import maintenance
 
 @click.group()
 def db() -> None:
-    """Upgrade, check and back up the database. Works without a running server."""
+    """Upgrade, check, back up and restore the database. Works without a running server."""
 
 
 def _with_database(command: Callable[..., int]) -> Callable[..., int]:
@@ -42,12 +42,7 @@ def _with_database(command: Callable[..., int]) -> Callable[..., int]:
 def upgrade(url: str, *, as_json: bool) -> int:
     """Bring the schema up to date. SQLite is backed up first."""
     done = maintenance.upgrade(url, now=SystemClock().now())
-    if as_json:
-        show_json({"database": without_password(url), "done": done})
-        return Exit.OK
-    for step in done or ["The schema is up to date."]:
-        show(step)
-    return Exit.OK
+    return _told(url, done if done or as_json else ["The schema is up to date."], as_json)
 
 
 @db.command()
@@ -82,4 +77,37 @@ def backup(url: str, *, destination: str, as_json: bool) -> int:
         show_json({"database": without_password(url), "destination": destination})
     else:
         say(f"Backed up to {destination}.")
+    return Exit.OK
+
+
+@db.command()
+@click.argument("source", metavar="FILE", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@json_option
+@_with_database
+def restore(url: str, *, source: Path, as_json: bool) -> int:
+    """Replace a SQLite database by the backup FILE, while no server uses it.
+
+    What was there is kept beside it. Jobs that were accepted after the backup are not in it. What the backup calls
+    planned may have been submitted since, so it is looked for at the provider first, and nothing is paid for twice.
+    """
+    return _told(url, maintenance.restore(url, source, now=SystemClock().now()), as_json)
+
+
+@db.command()
+@json_option
+@_with_database
+def restored(url: str, *, as_json: bool) -> int:
+    """Say that the database was put back to an older state by other means, such as pg_restore, before a server starts.
+
+    Planned batches are then looked for at the provider before they are submitted.
+    """
+    return _told(url, maintenance.restored(url, now=SystemClock().now()), as_json)
+
+
+def _told(url: str, done: list[str], as_json: bool) -> int:
+    if as_json:
+        show_json({"database": without_password(url), "done": done})
+    else:
+        for step in done:
+            show(step)
     return Exit.OK

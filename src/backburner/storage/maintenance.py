@@ -14,8 +14,8 @@ from typing import Any
 import attrs
 import sqlalchemy as sa
 
-from backburner.errors import Invalid, StorageUnusable
-from backburner.storage import migrate, recount, sqlite
+from backburner.errors import Conflict, Invalid, StorageUnusable
+from backburner.storage import backups, doubt, migrate, recount, sqlite
 from backburner.storage.database import Database, open_database, parse_url, translated
 from backburner.storage.file_lock import Holder, acquire
 from backburner.storage.migrations import HEAD
@@ -44,24 +44,108 @@ def upgrade(url: str, *, now: datetime) -> list[str]:
 
 
 @contextmanager
-def _held(url: str, now: datetime) -> Iterator[None]:
-    parsed = parse_url(url)
-    if parsed.get_backend_name() != "sqlite" or not parsed.database:
+def _held(url: str, now: datetime, purpose: str = "db upgrade") -> Iterator[None]:
+    file = _file(url)
+    if file is None:
         yield
         return
-    with acquire(Path(parsed.database), Holder(pid=os.getpid(), instance_id="db upgrade", since=now)):
+    with acquire(file, Holder(pid=os.getpid(), instance_id=purpose, since=now)):
         yield
+
+
+def _file(url: str) -> Path | None:
+    """The file of a SQLite database; None for PostgreSQL and for one in memory."""
+    parsed = parse_url(url)
+    return Path(parsed.database) if parsed.get_backend_name() == "sqlite" and parsed.database else None
 
 
 def backup(url: str, destination: str) -> None:
     """Copy a SQLite database, consistently, also while a server uses it. Raises Invalid for PostgreSQL."""
-    parsed = parse_url(url)
-    if parsed.get_backend_name() != "sqlite" or not parsed.database:
+    source = _file(url)
+    if source is None:
         raise Invalid("PostgreSQL is backed up with its own tools, such as pg_dump.", param="database_url")
-    source = Path(parsed.database)
     if not source.exists():
         raise StorageUnusable(f"{source} does not exist.")
-    sqlite.back_up(source, Path(destination))
+    with _file_errors(f"Cannot back up to {destination}"):
+        backups.back_up(source, Path(destination))
+
+
+def restore(url: str, source: Path, *, now: datetime) -> list[str]:
+    """Replace a SQLite database by a backup; returns what was done. What was there is kept beside it.
+
+    Every batch that the backup calls planned is looked for at the provider before it is submitted. Raises AlreadyHeld
+    while a server has the file, StorageUnusable for what is no sound backup, Invalid for PostgreSQL.
+    """
+    target = _file(url)
+    if target is None:
+        raise Invalid(
+            "PostgreSQL is restored with its own tools; run `backburner db restored` after that.", param="database_url"
+        )
+    found = backups.contents(source)
+    with _held(url, now, "db restore"), _file_errors(f"Cannot restore {target}"):
+        draft = target.with_name(f"{target.name}.restoring")
+        try:
+            backups.back_up(source, draft)
+            done = _made_ready(draft, now)
+            done += _replaced(target, now)
+            backups.put_back(draft, target)
+        finally:
+            for side in backups.SIDES:
+                draft.with_name(draft.name + side).unlink(missing_ok=True)
+    return [*done, f"restored {target} from {source}: {found}"]
+
+
+def _made_ready(draft: Path, now: datetime) -> list[str]:
+    with _database(f"sqlite:///{draft}") as database:
+        done = migrate.prepare(database.writing, may_upgrade=True, now=now, sleep=_sleep, keep_copy=False)
+        with database.writing.begin() as tx:
+            return done + _doubted(doubt.doubt_submissions(tx, now=now))
+
+
+def _replaced(target: Path, now: datetime) -> list[str]:
+    if not target.exists():
+        return []
+    try:
+        was = str(backups.contents(target))
+    except StorageUnusable as error:
+        was = str(error)
+    kept = target.with_name(f"{target.name}.replaced-{now:%Y%m%dT%H%M%SZ}")
+    backups.set_aside(target, kept)
+    return [f"replaced {target} ({was}); it is kept as {kept}"]
+
+
+def restored(url: str, *, now: datetime) -> list[str]:
+    """Say that a database was put back to an older state by other means; returns what was done.
+
+    Raises AlreadyHeld while a server has the SQLite file, Conflict while an instance leads on PostgreSQL.
+    """
+    with _held(url, now, "db restored"), _database(url) as database, database.writing.begin() as tx:
+        if not database.is_sqlite:
+            _require_no_leader(tx)
+        return _doubted(doubt.doubt_submissions(tx, now=now))
+
+
+def _require_no_leader(tx: sa.Connection) -> None:
+    from backburner.storage.leader_session import lock_key  # noqa: PLC0415  # it loads PostgreSQL's driver
+
+    schema = tx.execute(sa.text("SELECT current_schema()")).scalar_one()
+    free = tx.execute(sa.text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": lock_key(schema)}).scalar_one()
+    if not free:
+        raise Conflict("leader_active", "An instance leads on this database; stop every instance first.")
+
+
+def _doubted(number: int) -> list[str]:
+    return [f"{number:,} provider batches that were planned are looked for at the provider before they are submitted"]
+
+
+@contextmanager
+def _file_errors(what: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageUnusable(f"{what}: {error.strerror}.") from error
+    except sqlite.Error as error:
+        raise StorageUnusable(f"{what}: {error}.") from error
 
 
 def check(url: str) -> Iterator[Finding]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from backburner.errors import StorageUnavailable, StorageUnusable
-from backburner.storage import postgresql, sqlite
+from backburner.storage import backups, postgresql
 from backburner.storage.migrations import HEAD
 
 LOCK_KEY = zlib.crc32(b"backburner migrations")  # not the leader's
@@ -46,12 +46,14 @@ def schema_of(tx: sa.Connection) -> Schema:
     return Schema.NEWER if revision > HEAD else Schema.OLD
 
 
-def prepare(engine: sa.Engine, *, may_upgrade: bool, now: datetime, sleep: Callable[[float], None]) -> list[str]:
+def prepare(
+    engine: sa.Engine, *, may_upgrade: bool, now: datetime, sleep: Callable[[float], None], keep_copy: bool = True
+) -> list[str]:
     """Make the schema current, and return what was done, for people. Blocking.
 
-    SQLite upgrades by itself, after a backup beside the file. PostgreSQL is upgraded by itself only when it is empty;
-    an old schema needs `may_upgrade`. Raises StorageUnusable for a newer or an old schema, StorageUnavailable when
-    another instance keeps migrating.
+    SQLite upgrades by itself, after a backup beside the file (with `keep_copy`). PostgreSQL is upgraded by itself only
+    when it is empty; an old schema needs `may_upgrade`. Raises StorageUnusable for a newer or an old schema,
+    StorageUnavailable when another instance keeps migrating.
     """
     with engine.connect() as tx:
         found = schema_of(tx)
@@ -63,7 +65,7 @@ def prepare(engine: sa.Engine, *, may_upgrade: bool, now: datetime, sleep: Calla
             f"The database's schema ({revision}) is newer than this program ({HEAD}). Install the newer backburner."
         )
     if engine.dialect.name == "sqlite":
-        return _upgrade_sqlite(engine, found, revision, now)
+        return _upgrade_sqlite(engine, found if keep_copy else None, revision, now)
     if found is Schema.OLD and not may_upgrade:
         raise StorageUnusable(
             f"The database's schema ({revision}) is older than this program ({HEAD}). "
@@ -73,12 +75,12 @@ def prepare(engine: sa.Engine, *, may_upgrade: bool, now: datetime, sleep: Calla
         return _upgrade(engine)
 
 
-def _upgrade_sqlite(engine: sa.Engine, found: Schema, revision: str | None, now: datetime) -> list[str]:
+def _upgrade_sqlite(engine: sa.Engine, found: Schema | None, revision: str | None, now: datetime) -> list[str]:
     done: list[str] = []
     path = engine.url.database
     if found is Schema.OLD and path and path != ":memory:":
         copy = Path(f"{path}.backup-{revision}-{now:%Y%m%dT%H%M%SZ}")
-        sqlite.back_up(Path(path), copy)
+        backups.back_up(Path(path), copy)
         done.append(f"backed up to {copy}")
     return done + _upgrade(engine)
 

@@ -6,7 +6,6 @@ import sqlite3
 from collections.abc import Sequence
 from functools import cache
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -84,17 +83,6 @@ def check_file(engine: sa.Engine) -> None:
         verdict = tx.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
     if verdict != "ok":
         raise StorageUnusable(f"The database is damaged ({verdict}); restore a backup.")
-
-
-def back_up(source: Path, destination: Path) -> None:
-    """Copy a live database through SQLite's own API; the copy appears whole or not at all."""
-    partial = destination.with_name(destination.name + ".partial")
-    partial.unlink(missing_ok=True)
-    with sqlite3.connect(source) as live, sqlite3.connect(partial) as copy:
-        live.backup(copy)
-    live.close()
-    copy.close()
-    partial.replace(destination)
 
 
 def insert_many(tx: sa.Connection, table: sa.Table, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> int:

@@ -90,6 +90,22 @@ def not_candidates(tx: sa.Connection, key: int) -> frozenset[str]:
     return frozenset(tx.execute(known).scalars()) | frozenset(ruled_out or ())
 
 
+def rival_nonces(tx: sa.Connection, key: int) -> frozenset[str]:
+    """Nonces of the provider's other submissions of the same size whose outcome is not known.
+
+    There are some when the database was put back to an older state, and beside what waits for a person.
+    """
+    other = provider_batches.alias("other")
+    rivals = sa.select(other.c.nonce).where(
+        provider_batches.c.id == key,
+        other.c.id != key,
+        other.c.provider == provider_batches.c.provider,
+        other.c.item_count == provider_batches.c.item_count,
+        other.c.status.in_([BatchStatus.SUBMITTING, *UNSETTLED]),
+    )
+    return frozenset(tx.execute(rivals).scalars())
+
+
 def rule_out(tx: sa.Connection, key: int, provider_batch_ids: Collection[str], *, look_at: datetime) -> None:
     """These provider batches are somebody else's; an adoption of one of them is undone and the search goes on."""
     row = tx.execute(sa.select(provider_batches).where(provider_batches.c.id == key).with_for_update()).one()
