@@ -12,6 +12,7 @@ from tests.invariants import provider_batches_by_nonce, settled
 from tests.scenes import HOOK, made_at
 from tests.world import PACE, World, open_world, params
 
+from backburner.providers.sandbox.options import SandboxOptions
 from backburner.storage.doubt import doubt_submissions
 
 ITEMS, CHUNK = 60, 10
@@ -67,8 +68,12 @@ async def test_without_doubt_it_would_be_paid_for_twice(autojump_clock):
 
 
 async def test_of_rivals_none_takes_what_may_be_the_others(autojump_clock):
-    """Two doubted batches of one size, of which the provider has one: it goes to whom its results name."""
-    async with open_world(pace=attrs.evolve(PACE, most_queued=CHUNK)) as world:
+    """Two doubted batches of one size, of which the provider has one: it goes to whom its results name.
+
+    It takes longer than one is looked for in vain.
+    """
+    pace = attrs.evolve(PACE, most_queued=CHUNK)
+    async with open_world(pace=pace, options=SandboxOptions(batch_seconds=(600, 600))) as world:
         with closing(sqlite3.connect(":memory:")) as copy:
             await world.submit(map(params, "abcdefghij"), chunk_items=CHUNK)
             second = await world.submit(map(params, "klmnopqrst"), chunk_items=CHUNK, priority=5)

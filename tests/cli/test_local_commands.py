@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from datetime import UTC, datetime
 
 import httpx2
 import pytest
@@ -11,6 +12,7 @@ from tests.client.fakes import ok, page, refusal
 
 from backburner.cli import profile
 from backburner.cli.profile import Profile
+from backburner.storage.file_lock import Holder, acquire
 
 
 @pytest.fixture
@@ -101,3 +103,58 @@ def test_a_wrong_setting_stops_serve_with_one_line(terminal, variable, value, na
 
 def test_an_option_of_serve_is_named_as_it_was_given(terminal):
     assert "(from --port)" in terminal.run("serve", "--port", "70000").err
+
+
+def test_a_backup_is_restored_and_what_was_there_is_kept(terminal, database, tmp_path):
+    copy = tmp_path / "copy.db"
+    assert terminal.run("db", "backup", "--database", database, str(copy)).code == 0
+    assert copy.stat().st_mode & 0o077 == 0
+    ran = terminal.run("db", "restore", "--database", database, str(copy))
+    assert ran.code == 0
+    assert f"replaced {tmp_path / 'jobs.db'} (0 jobs)" in ran.out
+    assert len(list(tmp_path.glob("jobs.db.replaced-*Z"))) == 1
+    assert list(tmp_path.glob("*.restoring*")) == []
+    assert terminal.run("db", "check", "--database", database).code == 0
+
+
+def test_a_damaged_database_is_set_aside_and_restored(terminal, database, tmp_path):
+    copy, file = tmp_path / "copy.db", tmp_path / "jobs.db"
+    terminal.run("db", "backup", "--database", database, str(copy))
+    file.write_bytes(b"This was a database." * 1000)
+    ran = terminal.run("db", "restore", "--database", database, str(copy))
+    assert ran.code == 0
+    assert "is not a sound database" in ran.out
+    assert terminal.run("db", "check", "--database", database).code == 0
+
+
+def test_a_restore_is_refused_while_a_server_has_the_file(terminal, database, tmp_path):
+    copy, file = tmp_path / "copy.db", tmp_path / "jobs.db"
+    terminal.run("db", "backup", "--database", database, str(copy))
+    holder = Holder(pid=4711, instance_id="a server", since=datetime(2026, 1, 1, tzinfo=UTC))
+    with acquire(file, holder):
+        for command in (["restore", "--database", database, str(copy)], ["restored", "--database", database]):
+            ran = terminal.run("db", *command)
+            assert ran.code == 1
+            assert "process 4711 (instance a server" in ran.err
+
+
+def test_what_is_no_backup_replaces_nothing(terminal, database, tmp_path):
+    before = (tmp_path / "jobs.db").read_bytes()
+    for content in (b"no database", b""):
+        wrong = tmp_path / "wrong.db"
+        wrong.write_bytes(content)
+        ran = terminal.run("db", "restore", "--database", database, str(wrong))
+        assert (ran.code, ran.err.count("\n")) == (1, 1)
+    assert (tmp_path / "jobs.db").read_bytes() == before
+
+
+def test_doctor_names_the_command_for_what_is_stuck(terminal, database):
+    url = database.removeprefix("sqlite:///")
+    with sqlite3.connect(url) as connection:
+        connection.execute("INSERT INTO server_facts VALUES ('polling', 'false', '2026-01-01 00:00:00.000000')")
+    connection.close()
+    ran = terminal.run("doctor", "--json", "--database", database, answers=[httpx2.ConnectError("refused")])
+    (found,) = [json.loads(line) for line in ran.out.splitlines() if '"polling_paused"' in line]
+    assert (ran.code, found["ok"], found["commands"]) == (1, False, ["backburner scheduler resume"])
+    told = terminal.run("doctor", "--database", database, answers=[httpx2.ConnectError("refused")])
+    assert "                  backburner scheduler resume" in told.out.splitlines()

@@ -15,12 +15,15 @@ from backburner import __version__
 from backburner.cli import profile
 from backburner.cli.configured import configured, sqlite_file
 from backburner.cli.connect import address, open_client
+from backburner.cli.remedies import remedy
 from backburner.cli.world import World
 from backburner.client import ApiError, ClientError
+from backburner.clock import SystemClock
 from backburner.errors import BackburnerError
 from backburner.setting_fields import SettingError, without_password
 from backburner.settings import Settings
 from backburner.storage import maintenance
+from backburner.storage.troubles import Trouble
 
 _LITTLE_SPACE = 1024**3  # bytes
 
@@ -32,6 +35,9 @@ class Finding:
     what: str
     ok: bool | None
     detail: str
+    commands: tuple[str, ...] = ()  #: what settles it
+    kind: str | None = None  #: of trouble with a batch, an account or a webhook
+    subject: str | None = None  #: whose
 
 
 def checkups(world: World, given: Mapping[str, Any]) -> Iterator[Finding]:
@@ -70,10 +76,27 @@ def _database(settings: Settings) -> Iterator[Finding]:
         yield Finding("database", None, f"{url} does not exist yet; `backburner serve` makes it")
         return
     try:
-        for finding in maintenance.check(settings.database_url):
-            yield Finding("database", finding.ok, f"{finding.what}: {finding.detail}")
+        schema = maintenance.schema_finding(settings.database_url)
+        yield Finding("database", schema.ok, f"{url}: schema {schema.detail}")
+        found = maintenance.look_for_troubles(settings.database_url, now=SystemClock().now())
+        yield from map(_trouble, found)
+        if schema.ok and not found:
+            yield Finding("work", True, "no batch, account or webhook needs a person; `backburner db check` counts all")
     except BackburnerError as error:
         yield Finding("database", False, f"{url}: {error}")
+
+
+def _trouble(trouble: Trouble) -> Finding:
+    told = remedy(trouble)
+    # A webhook that was given up is over; everything else is in the way of something.
+    return Finding(
+        "work",
+        None if trouble.kind == "failed_delivery" else False,
+        told.explanation,
+        told.commands,
+        trouble.kind,
+        trouble.subject,
+    )
 
 
 def _disk(settings: Settings) -> Finding:

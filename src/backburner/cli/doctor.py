@@ -21,7 +21,10 @@ from backburner.cli.world import World, pass_world
 @json_option
 @pass_world
 def doctor(world: World, /, *, as_json: bool, **given: str | Path | None) -> int:
-    """Check Python, settings, profile, database, disk and server; exits 1 when something is wrong."""
+    """Find what is wrong with settings, database, disk and server, and what waits for a person; exits 1 if anything.
+
+    For each batch, account or webhook that is stuck it says why, and the commands that settle it.
+    """
     healthy = True
     for finding in checkups(world, given):
         healthy = healthy and finding.ok is not False
@@ -35,3 +38,5 @@ def doctor(world: World, /, *, as_json: bool, **given: str | Path | None) -> int
 def _tell(finding: Finding) -> None:
     mark = {True: "ok", False: "WRONG", None: "-"}[finding.ok]
     show(f"{mark:<6} {finding.what + ':':<10} {finding.detail}")
+    for command in finding.commands:
+        show(f"{'':<18}{command}")

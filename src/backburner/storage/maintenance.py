@@ -20,6 +20,7 @@ from backburner.storage.database import Database, open_database, parse_url, tran
 from backburner.storage.file_lock import Holder, acquire
 from backburner.storage.migrations import HEAD
 from backburner.storage.rules import RULES
+from backburner.storage.troubles import Trouble, troubles
 
 NAMED = 20  # violations of one rule that are told
 JOBS_AT_ONCE = 100
@@ -156,9 +157,9 @@ def check(url: str) -> Iterator[Finding]:
     """
     with _database(url) as database:
         with _snapshot(database) as tx:
-            schema = migrate.schema_of(tx)
-        yield Finding("schema", schema is migrate.Schema.CURRENT, f"{schema.value}; this program knows {HEAD}")
-        if schema is not migrate.Schema.CURRENT:
+            schema = _schema(tx)
+        yield schema
+        if not schema.ok:
             return
         if database.is_sqlite:
             with _snapshot(database) as tx:
@@ -168,6 +169,25 @@ def check(url: str) -> Iterator[Finding]:
             with _snapshot(database) as tx:
                 yield _rule(tx, what, query)
         yield _recounted(database)
+
+
+def look_for_troubles(url: str, *, now: datetime) -> list[Trouble]:
+    """What needs a person, as the database shows it. Changes nothing; quick."""
+    with _database(url) as database, _snapshot(database) as tx:
+        if migrate.schema_of(tx) is not migrate.Schema.CURRENT:
+            return []
+        return troubles(tx, now=now)
+
+
+def schema_finding(url: str) -> Finding:
+    """Whether this program can use the database."""
+    with _database(url) as database, _snapshot(database) as tx:
+        return _schema(tx)
+
+
+def _schema(tx: sa.Connection) -> Finding:
+    found = migrate.schema_of(tx)
+    return Finding("schema", found is migrate.Schema.CURRENT, f"{found.value}; this program knows {HEAD}")
 
 
 def _rule(tx: sa.Connection, what: str, violations: Callable[[], sa.Select[Any]]) -> Finding:

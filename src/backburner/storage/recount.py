@@ -49,7 +49,7 @@ def _stored(tx: sa.Connection, job_key: int) -> tuple[Counter[tuple[int, str]], 
     wanted = sa.select(results.c.batch_id, results.c.status, results.c.line).where(results.c.job_id == job_key)
     stored: Counter[tuple[int, str]] = Counter()
     used = Usage()
-    for page in tx.execution_options(yield_per=_PAGE).execute(wanted).partitions(_PAGE):
+    for page in tx.execute(wanted.execution_options(yield_per=_PAGE)).partitions():
         stored.update((row.batch_id, row.status.value) for row in page)
         usages = [usage for row in page if (usage := usage_of(row.line)) is not None]
         used = total([used, *usages])
