@@ -21,6 +21,9 @@ TREES = {name: ast.parse(file.read_text()) for name, file in MODULES.items()}
 LAYERS = {
     "backburner.__main__": "entry",
     "backburner.providers.base": "domain",  # the contract, apart from those who keep it
+    "backburner.http.items": "domain",  # what a request may say, wherever it comes from
+    "backburner.http.strict": "domain",
+    "backburner.background": "system",
     "backburner.clock": "waiting",
     "backburner.changes": "waiting",
     "backburner.settings": "settings",
@@ -48,7 +51,7 @@ MAY_IMPORT = {
     "execution": BASE,
     "storage": BASE,
     "intake": BASE | {"storage"},
-    "actors": BASE | {"execution", "storage", "providers", "webhooks"},
+    "actors": BASE | {"execution", "intake", "storage", "providers", "webhooks"},
     "http": BASE | {"storage", "intake"},
     "system": BASE | {"storage", "providers", "actors", "execution", "metrics"},
     "serving": BASE

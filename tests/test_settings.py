@@ -56,6 +56,8 @@ def test_a_number_that_has_a_dimension_has_a_unit(field):
         "sandbox_canceled_share",
         "submit_settle_seconds",
         "chunk_items",
+        "job_processes",
+        "job_process_memory_bytes",
         "rate_limit_requests_per_second",
         "quota_open_jobs",
         "quota_items_per_day",

@@ -15,7 +15,10 @@ import trio
 
 from backburner.actors.tool_caller import RunTool, no_tools
 from backburner.api_keys import hash_key, new_key, shown_prefix
+from backburner.app import App
+from backburner.background import Background
 from backburner.clock import TrioClock
+from backburner.execution.executors import Executors
 from backburner.ids import Ids
 from backburner.intake import Intake, open_intake
 from backburner.model import Job, NewItem, NewJob
@@ -36,7 +39,7 @@ from backburner.webhooks.sender import WebhookSender
 
 T = TypeVar("T")
 
-PACE = Pace(interval=60.0, jitter=0.0, settle=120.0, look=3600.0)
+PACE = Pace(interval=60.0, jitter=0.0, settle=120.0, look=3600.0, job_lease=1800.0)
 
 
 def params(text: str, **more: Any) -> str:
@@ -122,6 +125,7 @@ class World:
     ids: Ids
     receiver: Receiver = attrs.field(factory=Receiver)
     pace: Pace = PACE
+    app: App = attrs.field(factory=App)  # of every instance
     calls: list[tuple[float, str, str]] = attrs.field(factory=list)  # of the provider: (virtual second, method, path)
     tamper: Callable[[Provider], Provider] = lambda provider: provider  # with what instances are given
     run_tool: RunTool = no_tools
@@ -181,6 +185,7 @@ class World:
             ids=self.ids,
             pace=self.pace,
             run_tool=self.run_tool,
+            background=Background(app=self.app, executors=Executors(is_inline=True)),
         )
         # A day has many heartbeats; the leader's own tests have them at their real pace.
         system.leader.heartbeat_interval, system.leader.trust = 600.0, 2000.0

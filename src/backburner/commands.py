@@ -10,7 +10,7 @@ import attrs
 import msgspec
 
 from backburner.model import Term, Usage
-from backburner.states import DeliveryStatus
+from backburner.states import DeliveryStatus, JobStatus
 
 
 @attrs.frozen(kw_only=True)
@@ -139,8 +139,46 @@ class DeliveryAttempted:
     next_attempt_at: datetime | None
 
 
+@attrs.frozen(kw_only=True)
+class WorkProgressed:
+    """How far a handler says that it is. The newest word of a claim counts."""
+
+    job_key: int
+    token: str
+    at: datetime
+    progress: Mapping[str, Any]
+
+
+@attrs.frozen(kw_only=True)
+class WorkEnded:
+    """A handler is done with a job, for good or ill. Without effect when the claim is not the current one."""
+
+    job_key: int
+    token: str
+    at: datetime
+    status: JobStatus
+    reason: str
+    result: Any = None
+    error: Any = None
+    size: int = 0  # bytes of the result, about
+
+
+@attrs.frozen(kw_only=True)
+class WorkDeferred:
+    """A job goes back to the queue. Without effect when the claim is not the current one."""
+
+    job_key: int
+    token: str
+    at: datetime
+    available_at: datetime
+    counts: bool  # whether the attempt counts; not when the server only stopped
+    error: Any = None  # shown until the next attempt ends; None leaves what was shown before
+
+
 LeaderCommand = Polled | Unchanged | BatchEnded | ResultPage | ReadFailed | BatchIngested | NotOurs | ToolFinished
-Command = LeaderCommand | DeliveryAttempted
+WorkCommand = WorkProgressed | WorkEnded | WorkDeferred
+FreeCommand = DeliveryAttempted | WorkCommand
+Command = LeaderCommand | FreeCommand
 
 
 def rows_in(command: Command) -> int:
@@ -154,9 +192,11 @@ def bytes_in(command: Command) -> int:
     """How many bytes a command writes, about."""
     if isinstance(command, ToolFinished):
         return len(command.content)
+    if isinstance(command, WorkEnded):
+        return command.size + 200
     return command.byte_size if isinstance(command, ResultPage) else 200
 
 
 def term_of(command: Command) -> Term | None:
     """The term that fences a command; None for what any instance may write."""
-    return None if isinstance(command, DeliveryAttempted) else command.term
+    return None if isinstance(command, FreeCommand) else command.term

@@ -9,6 +9,7 @@ CANCELLED_BY_USER = "cancelled_by_user"
 DEADLINE_EXCEEDED = "deadline_exceeded"
 LOOKBACK_EXCEEDED = "lookback_exceeded"
 PROVIDER_REJECTED = "provider_rejected"
+HANDLER_ERROR = "handler_error"
 
 #: Why a job is being ended before its items are → the state in which it then ends.
 STOPPED_AS = {

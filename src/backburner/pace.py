@@ -30,3 +30,5 @@ class Pace:
     chunk_bytes: int = 16 * 1024 * 1024  # of a provider batch
     drain: float = 10.0  # for what is under way when the server is asked to stop
     may_lead: bool = True
+    job_lease: float = 30.0  # for which a background job is claimed at a time
+    jobs_per_organization: int = 1000  # at once on this instance

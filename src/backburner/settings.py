@@ -199,6 +199,36 @@ class Settings:
         whole(1, 10_000), 40, "Worker threads for database and encoding.", unit="threads", seed_name=True
     )
 
+    # Background jobs
+    app: str | None = setting(
+        text(r"[A-Za-z_][\w.]*(:[A-Za-z_]\w*)?", "MODULE:NAME", optional=True),
+        None,
+        "The user's module with handlers and tools, and what its App is called there.",
+    )
+    job_tasks: int = setting(whole(1, 100_000), 100, "`async def` handlers at work at once.", unit="jobs")
+    job_threads: int = setting(whole(1, 10_000), 16, "`def` handlers at work at once, in threads.", unit="jobs")
+    job_processes: int | None = setting(
+        whole(1, 1000, optional=True), None, "Handlers at work in processes; when not set, one a core.", unit="jobs"
+    )
+    job_process_memory_bytes: int | None = setting(
+        whole(MEBIBYTE, 1024 * GIBIBYTE, optional=True),
+        None,
+        "What a job in a process may use, where its handler does not say; when not set, any amount.",
+        unit="bytes",
+    )
+    jobs_per_organization: int = setting(
+        whole(1, 1_000_000), 1000, "Jobs of one organization at work at once on this instance.", unit="jobs"
+    )
+    max_queued_jobs: int = setting(
+        whole(1, 100_000_000), 100_000, "Jobs that may wait for a handler; then new ones are refused.", unit="jobs"
+    )
+    job_lease_seconds: float = setting(
+        number(1, 3600),
+        30.0,
+        "How long a job stays with an instance that is not heard of; renewed three times as often.",
+        unit="seconds",
+    )
+
     # Webhooks
     callback_timeout_seconds: float = setting(
         number(0.1, 300), 5.0, "How long one attempt of a webhook may take in total.", unit="seconds"

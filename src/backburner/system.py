@@ -15,6 +15,7 @@ from backburner.actors.account import AccountKeeper, TermWrites
 from backburner.actors.agents import Agents
 from backburner.actors.callbacks import Callbacks, Sender
 from backburner.actors.delivery_queue import DeliveryQueue
+from backburner.actors.executor import Executor
 from backburner.actors.ingest import Ingest
 from backburner.actors.leader import Leader
 from backburner.actors.listener import Feed, Listener
@@ -25,6 +26,7 @@ from backburner.actors.sweeper import Sweeper
 from backburner.actors.ticker import Ticker
 from backburner.actors.tool_caller import RunTool, no_tools
 from backburner.actors.writer import CHANNEL_SIZE, Write, Writer, Writes
+from backburner.background import Background
 from backburner.changes import Changes
 from backburner.clock import Clock
 from backburner.commands import DeliveryAttempted
@@ -62,12 +64,14 @@ class System:
     ids: Ids
     pace: Pace
     run_tool: RunTool = no_tools  # of agents
+    background: Background = attrs.field(factory=Background)
     feed: Feed | None = None  # on PostgreSQL, where there may be other instances
     changes: Changes = attrs.field(init=False)
     metrics: Metrics = attrs.field(factory=Metrics)
     leader: Leader = attrs.field(init=False)
     writer: Writer = attrs.field(init=False)
     callbacks: Callbacks = attrs.field(init=False)
+    executor: Executor = attrs.field(init=False)
     ticker: Ticker | None = attrs.field(default=None, init=False)  # of the current term, if this instance leads
     _writes: Writes = attrs.field(init=False)
     _bells: dict[str, Bell] = attrs.field(init=False)
@@ -75,11 +79,12 @@ class System:
 
     def __attrs_post_init__(self) -> None:
         self.changes = self.database.changes
-        self._bells = {name: Bell() for name in ("submit", "poll", "deliver", "sweep", "rounds", "tools")}
+        self._bells = {name: Bell() for name in ("submit", "poll", "deliver", "sweep", "rounds", "tools", "execute")}
         send, receive = trio.open_memory_channel[Write](CHANNEL_SIZE)
         self._writes = Writes(send)
         self.writer = self._make_writer(receive)
         self.callbacks = self._make_callbacks()
+        self.executor = self._make_executor()
         self.leader = Leader(
             leadership=self.leadership,
             duties=self._duties,
@@ -99,6 +104,7 @@ class System:
                 with closing(self._writes):
                     async with trio.open_nursery() as sources:
                         await sources.start(self.callbacks.run)
+                        await sources.start(self.executor.run)
                         async with trio.open_nursery() as ears:
                             self._start_listening(ears)
                             self._start_leading(office)
@@ -108,6 +114,7 @@ class System:
                                 self.changes.all_changed()  # requests that wait for a change answer now
                             await self._retire()
                             ears.cancel_scope.cancel(reason="stopped")
+                        self.executor.stop()
                         self.callbacks.stop()
                 # Every sender is closed: the writer stores what is left and ends by itself.
             self.leader.release()
@@ -182,6 +189,19 @@ class System:
             drain_seconds=self.pace.drain,
             look_seconds=self.pace.look,
             concurrency=self.pace.callback_concurrency,
+        )
+
+    def _make_executor(self) -> Executor:
+        return self.background.executor(
+            database=self.database,
+            writes=self._writes,
+            clock=self.clock,
+            random=self.random,
+            ids=self.ids,
+            pace=self.pace,
+            bell=self._bells["execute"],
+            provider=self.provider_name,
+            work=self.work,
         )
 
     async def _record_attempt(self, attempt: DeliveryAttempted) -> None:

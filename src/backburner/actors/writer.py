@@ -13,7 +13,7 @@ import trio
 from backburner.clock import Clock
 from backburner.commands import (
     Command,
-    DeliveryAttempted,
+    FreeCommand,
     LeaderCommand,
     ResultPage,
     ResultRow,
@@ -27,7 +27,7 @@ from backburner.model import Term
 from backburner.reading import narrowed
 from backburner.result_lines import UNREADABLE, own_result
 from backburner.states import ItemStatus
-from backburner.storage.apply import Applied, apply_deliveries, apply_leader_commands
+from backburner.storage.apply import Applied, apply_free_commands, apply_leader_commands
 from backburner.storage.database import Database
 
 log = structlog.get_logger()
@@ -178,9 +178,8 @@ class Writer:
     async def _apply(self, term: Term | None, group: Sequence[Write]) -> Applied:
         commands = [write.command for write in group]
         if term is None:
-            return await self.database.write(
-                apply_deliveries, [command for command in commands if isinstance(command, DeliveryAttempted)]
-            )
+            free = [command for command in commands if isinstance(command, FreeCommand)]
+            return await self.database.write(apply_free_commands, free, ids=self.ids)
         return await self.database.write(
             apply_leader_commands,
             term,

@@ -26,6 +26,7 @@ from backburner.serving import process
         "--provider", metavar="NAME", help="sandbox or anthropic.  [anthropic if its key is set, else sandbox]"
     ),
     click.option("--public-url", metavar="URL", help="How others reach this server, behind a proxy."),
+    click.option("--app", metavar="MODULE:NAME", help="The module with handlers and tools, and its App."),
     click.option("--standby", "sqlite_standby", is_flag=True, default=None, help="Wait while another holds the file."),
     click.option("--migrate", is_flag=True, default=None, help="Bring an old PostgreSQL schema up to date first."),
     *log_options,

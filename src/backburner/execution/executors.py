@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from contextvars import ContextVar
 from typing import Any
 
 import attrs
 
+from backburner.execution.context import Context
 from backburner.execution.failures import Outcome, Raised
 from backburner.execution.places import Places
 from backburner.execution.processes import Processes
+from backburner.execution.reports import Reports
 from backburner.execution.tasks import Tasks
 from backburner.execution.threads import Threads, inline
 from backburner.signatures import CONTEXT
@@ -32,12 +34,17 @@ class Executors:
     threads: Threads = attrs.field(factory=lambda: Threads(Places(16)))
     processes: Processes = attrs.field(factory=lambda: Processes(Places(os.cpu_count() or 1)))
     is_inline: bool = False
+    reports: Reports = attrs.field(factory=Reports)
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
         """Functions can be called inside the block. Leaving it cancels tasks and waits for none of the threads."""
-        async with self.processes.opened(), self.tasks.opened():
-            yield
+        if self.is_inline:
+            async with self.tasks.opened():
+                yield
+        else:
+            async with self.reports.opened(), self.processes.opened(), self.tasks.opened():
+                yield
 
     def places(self, executor: str) -> Places:
         """How many functions one kind of executor takes, and has."""
@@ -51,7 +58,7 @@ class Executors:
         executor: str,
         timeout_seconds: float,
         name: str,
-        context: Any = None,
+        context: Context | None = None,
         memory_bytes: int | None = None,
     ) -> Any:
         """What the function returns for the arguments, given by name; `context` goes to its parameter `ctx`.
@@ -59,17 +66,27 @@ class Executors:
         Raises WorkFailed for whatever it raised and WorkTimedOut after `timeout_seconds`. Cancelled, a task is
         cancelled, a process killed, a thread left to itself. `name` is for logs and messages.
         """
-        given = dict(arguments) if context is None else {**arguments, CONTEXT: context}
         mark = CURRENT_WORK.set(name)
         try:
-            outcome = await self._outcome(
-                function, given, executor=executor, timeout=timeout_seconds, name=name, memory_bytes=memory_bytes
-            )
+            with ExitStack() as stack:
+                given = (
+                    dict(arguments)
+                    if context is None
+                    else {**arguments, CONTEXT: self._given(context, executor, stack)}
+                )
+                outcome = await self._outcome(
+                    function, given, executor=executor, timeout=timeout_seconds, name=name, memory_bytes=memory_bytes
+                )
         finally:
             CURRENT_WORK.reset(mark)
         if isinstance(outcome, Raised):
             raise outcome.as_error()
         return outcome.value
+
+    def _given(self, context: Context, executor: str, stack: ExitStack) -> Any:
+        if executor != "process" or self.is_inline:
+            return context
+        return stack.enter_context(self.reports.context(context.facts(), context.said))
 
     async def _outcome(
         self,

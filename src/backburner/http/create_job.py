@@ -1,4 +1,4 @@
-"""`POST /v1/jobs`: a job that its owner moves from outside."""
+"""`POST /v1/jobs`: a job that a handler executes, or that its owner moves from outside."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ from typing import Annotated, Any, Literal
 import msgspec
 from quart import Response
 
+from backburner.app import Handler
 from backburner.errors import Invalid
 from backburner.http.batch_options import LONGEST_DEADLINE
 from backburner.http.call import Call, answer_of, reply
 from backburner.http.checks import check_callback, location
 from backburner.http.services import Services
 from backburner.http.shapes import job_json
+from backburner.http.strict import translated
 from backburner.job_metadata import check_metadata
 from backburner.model import Job, NewJob
 from backburner.request_config import check_request_config
 from backburner.states import JobType
-from backburner.storage import job_updates, jobs
+from backburner.storage import handler_jobs, job_updates, jobs
 from backburner.storage.idempotency import Answer
 
 WAIT = 60.0  # seconds for an answer with the finished job, where the caller does not say
@@ -53,17 +55,20 @@ async def create_job(call: Call) -> Response:
     asked = await call.json(NewJobRequest)
     _check(call.services, asked)
     new = _new_job(call, asked)
-    job = await call.write(
-        partial(told_of_job, call.services),
-        job_updates.make_plain_job,
-        new,
-        now=call.services.clock.now(),
-        quotas=call.services.quotas,
-    )
+    job = await _made(call, new)
     call.services.work()
     if not job.background:
         job = await _ended(call, job, min(asked.timeout_seconds or WAIT, LONGEST_WAIT))
     return reply(job_json(job), 200 if job.status.is_terminal else 202, location(call.services, job))
+
+
+async def _made(call: Call, new: NewJob) -> Job:
+    services = call.services
+    told, now, quotas = partial(told_of_job, services), services.clock.now(), services.quotas
+    if new.handler is None:
+        return await call.write(told, job_updates.make_plain_job, new, now=now, quotas=quotas)
+    queue = handler_jobs.QueueRules(services.handlers[new.handler].max_attempts, services.max_queued_jobs)
+    return await call.write(told, handler_jobs.make_handler_job, new, queue, now=now, quotas=quotas)
 
 
 def told_of_job(services: Services, job: Job) -> Answer:
@@ -73,11 +78,29 @@ def told_of_job(services: Services, job: Job) -> Answer:
 
 def _check(services: Services, asked: NewJobRequest) -> None:
     if asked.handler is not None:
-        raise Invalid(f"There is no handler {asked.handler!r} here.", code="unknown_handler", param="handler")
+        _check_input(_handler(services, asked.handler), asked.input)
     check_metadata(asked.metadata or {})
     check_request_config(asked.request_config or {})
     if asked.callback_url is not None:
         check_callback(services, asked.callback_url)
+
+
+def _handler(services: Services, name: str) -> Handler:
+    handler = services.handlers.get(name)
+    if handler is None:
+        known = ", ".join(sorted(services.handlers)) or "none; `serve --app` loads some"
+        message = f"There is no handler {name!r} here. Known handlers: {known}."
+        raise Invalid(message, code="unknown_handler", param="handler")
+    return handler
+
+
+def _check_input(handler: Handler, given: Any) -> None:
+    try:
+        handler.signature.arguments(given)
+    except msgspec.ValidationError as error:
+        wrong = translated(error)
+        place = f"input.{wrong.param}" if wrong.param else "input"
+        raise Invalid(str(wrong), code=wrong.code, param=place) from None
 
 
 def _new_job(call: Call, asked: NewJobRequest) -> NewJob:
@@ -95,6 +118,7 @@ def _new_job(call: Call, asked: NewJobRequest) -> NewJob:
         priority=asked.priority or 0,
         deadline_at=None if seconds is None else now + timedelta(seconds=seconds),
         agent_id=asked.agent_id,
+        handler=asked.handler,
         input=asked.input,
         background=asked.background is not False,
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
 import attrs
 import trio
 from prometheus_client import CollectorRegistry
 
+from backburner.app import Handler
 from backburner.changes import Changes
 from backburner.clock import Clock
 from backburner.http.limiter import RateLimits
@@ -68,6 +69,8 @@ class Services:
     ready: Callable[[], str | None]  #: why this instance cannot take requests; None when it can
     version: str
     metrics_public: bool = False
+    handlers: Mapping[str, Handler] = attrs.field(factory=dict)  #: those that jobs may name
+    max_queued_jobs: int = 100_000  #: jobs of handlers that wait
     registry: CollectorRegistry = attrs.field(factory=CollectorRegistry)  #: what the rest of the program counts
     rate_limits: RateLimits = attrs.field(factory=RateLimits)
     quotas: Quotas = UNLIMITED

@@ -75,6 +75,8 @@ class Front:
             overload=lambda: "is behind with writing" if system.writer.is_behind else None,
             metrics_public=settings.metrics_public,
             registry=system.metrics.registry,
+            handlers=system.background.app.handlers,
+            max_queued_jobs=settings.max_queued_jobs,
             work=system.work,
             status=self._status,
             poll_now=system.poll_now,

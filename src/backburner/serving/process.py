@@ -14,6 +14,7 @@ import structlog
 import trio
 
 from backburner.errors import StoppedShort
+from backburner.serving.app_module import load_app
 from backburner.serving.database import (
     asyncio_loop,
     bootstrap,
@@ -86,6 +87,7 @@ async def _bound_the_stop(stop: trio.Event, whole: trio.CancelScope, grace: floa
 async def _run(
     settings: Settings, origins: Origins, stop: trio.Event, stack: AsyncExitStack, on_ready: Callable[[Ready], None]
 ) -> None:
+    app = load_app(settings.app)
     trio.to_thread.current_default_thread_limiter().total_tokens = settings.event_loop_threadpool_max_workers
     instance_id = f"{socket.gethostname()}-{os.getpid()}"
     async with trio.open_nursery() as nursery:
@@ -100,7 +102,9 @@ async def _run(
     if not database.is_sqlite:
         await stack.enter_async_context(asyncio_loop())
     open_provider = await stack.enter_async_context(provider_for(settings, origins, database))
-    system = make_system(settings, origins, database, instance_id, partial(frozen, open_provider))
+    system = make_system(
+        settings, origins, database, instance_id=instance_id, open_provider=partial(frozen, open_provider), app=app
+    )
     front = Front(settings=settings, origins=origins, system=system)
     async with trio.open_nursery() as nursery:
         url = await nursery.start(system.run, front, stop)

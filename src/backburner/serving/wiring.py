@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 
+from backburner.actors.children import ChildLimits
 from backburner.actors.listener import Feed
+from backburner.app import App
+from backburner.background import Background
+from backburner.execution.executors import Executors
+from backburner.execution.places import Places
+from backburner.execution.processes import Processes
+from backburner.execution.tasks import Tasks
+from backburner.execution.threads import Threads
 from backburner.leadership import Leadership
 from backburner.model import Term
 from backburner.pace import Pace
@@ -22,7 +31,13 @@ SETTLE, SANDBOX_SETTLE = 120.0, 1.0  # seconds; the sandbox has no replicas that
 
 
 def make_system(
-    settings: Settings, origins: Origins, database: Database, instance_id: str, open_provider: OpenProvider
+    settings: Settings,
+    origins: Origins,
+    database: Database,
+    *,
+    instance_id: str,
+    open_provider: OpenProvider,
+    app: App,
 ) -> System:
     sender = WebhookSender(
         transport=pinned_transport(allow_private=settings.callback_allow_private_networks),
@@ -40,6 +55,7 @@ def make_system(
         random=origins.random,
         ids=origins.ids,
         pace=pace_of(settings),
+        background=background_of(settings, app, instance_id),
         feed=_feed(database),
     )
 
@@ -63,7 +79,23 @@ def pace_of(settings: Settings) -> Pace:
         callback_timeout=settings.callback_timeout_seconds,
         drain=settings.shutdown_grace_seconds / 3,
         may_lead=settings.enable_batch_job_polling,
+        job_lease=settings.job_lease_seconds,
+        jobs_per_organization=settings.jobs_per_organization,
     )
+
+
+def background_of(settings: Settings, app: App, instance_id: str) -> Background:
+    """Where handlers run, by the settings."""
+    drain = settings.shutdown_grace_seconds / 3
+    executors = Executors(
+        tasks=Tasks(places=Places(settings.job_tasks), patience=drain),
+        threads=Threads(Places(settings.job_threads)),
+        processes=Processes(
+            Places(settings.job_processes or os.cpu_count() or 1), memory_bytes=settings.job_process_memory_bytes
+        ),
+    )
+    limits = ChildLimits(chunk_items=settings.chunk_items, chunk_bytes=settings.chunk_bytes)
+    return Background(app=app, executors=executors, child_limits=limits, instance_id=instance_id)
 
 
 def _leadership(database: Database, origins: Origins, instance_id: str) -> Leadership:

@@ -14,6 +14,7 @@ from backburner.commands import (
     BatchIngested,
     Command,
     DeliveryAttempted,
+    FreeCommand,
     LeaderCommand,
     NotOurs,
     Polled,
@@ -21,6 +22,7 @@ from backburner.commands import (
     ResultPage,
     ToolFinished,
     Unchanged,
+    WorkCommand,
 )
 from backburner.ids import Ids
 from backburner.model import Term
@@ -33,6 +35,7 @@ from backburner.storage.ledger import finish_calls
 from backburner.storage.notifications import announce_jobs
 from backburner.storage.settle import mark_ended, mark_ingested
 from backburner.storage.tables import jobs, provider_batches
+from backburner.storage.work_ends import apply_work
 
 C = TypeVar("C")
 
@@ -85,11 +88,15 @@ def apply_leader_commands(
     )
 
 
-def apply_deliveries(tx: sa.Connection, commands: Sequence[DeliveryAttempted]) -> Applied:
-    """Record attempts of webhooks."""
-    changed = record_attempts(tx, commands)
+def apply_free_commands(tx: sa.Connection, commands: Sequence[FreeCommand], *, ids: Ids) -> Applied:
+    """Apply what any instance may write: attempts of webhooks, and what handlers say."""
+    changed = record_attempts(tx, attempted) if (attempted := _only(commands, DeliveryAttempted)) else []
+    due = False
+    if said := [command for command in commands if isinstance(command, WorkCommand)]:
+        worked, due = apply_work(tx, said, ids=ids)
+        changed = [*changed, *worked]
     announce_jobs(tx, changed)
-    return Applied(jobs=tuple(changed))
+    return Applied(jobs=tuple(changed), callbacks_due=due)
 
 
 def _only(commands: Sequence[Command], kind: type[C]) -> list[C]:

@@ -13,6 +13,7 @@ from backburner.ids import Ids
 from backburner.model import Job
 from backburner.rounds import stopped
 from backburner.states import ACTIVE, TERMINAL, BatchStatus, JobStatus
+from backburner.storage import work
 from backburner.storage.conversations import end_waiting
 from backburner.storage.notifications import announce_jobs, announce_work
 from backburner.storage.rows import job_of, select_jobs
@@ -65,6 +66,10 @@ def stop_job(tx: sa.Connection, job_key: int, reason: str, *, now: datetime, ids
     row = tx.execute(found.where(jobs.c.id == job_key)).one()
     announce_jobs(tx, [row.public_id])
     if row.items_total is None:
+        if work.is_claimed(tx, job_key):
+            announce_work(tx)  # who executes it has to be told, and ends it
+            return None
+        work.leave(tx, job_key)
         return finish_job(tx, job_key, STOPPED_AS[reason], reason, now=now, ids=ids)
     fill = stopped(reason)
     if row.of_agents:

@@ -513,3 +513,50 @@ tool_calls = sa.Table(
         postgresql_where=sa.text("state IN ('requested', 'started')"),
     ),
 )
+
+# Jobs that a handler is to execute. A row exists exactly as long as its job has not ended.
+work = sa.Table(
+    "work",
+    metadata,
+    sa.Column("job_id", Key, sa.ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    sa.Column("handler", sa.Text, nullable=False),
+    sa.Column("organization_id", Key, nullable=False),
+    # Place in the queue, lowest first: when it was queued, in microseconds, less what its priority is worth.
+    sa.Column("rank", sa.BigInteger, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),  # queued | claimed
+    sa.Column("attempt", sa.Integer, nullable=False, server_default="0"),  # claims that count
+    sa.Column("max_attempts", sa.Integer, nullable=False),
+    _time("available_at", nullable=False),
+    _time("queued_at", nullable=False),
+    _time("lease_until"),  # of a claimed one: then it is taken to be nobody's
+    sa.Column("claimed_by", sa.Text),
+    sa.Column("token", sa.Text, unique=True),  # of the claim: what says otherwise is stale
+    sa.Index(None, "state", "rank", "job_id"),
+    sa.Index(None, "state", "lease_until"),
+)
+
+# Files that users send in parts, for `ingest_file`.
+files = sa.Table(
+    "files",
+    metadata,
+    _key(),
+    _public_id(),
+    sa.Column("organization_id", Key, sa.ForeignKey("organizations.id"), nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),  # uploading | complete
+    sa.Column("size", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("parts", sa.Integer, nullable=False, server_default="0"),
+    _time("created_at", nullable=False),
+    _time("touched_at", nullable=False),
+    sa.Index(None, "touched_at"),
+    sqlite_autoincrement=True,
+)
+
+file_parts = sa.Table(
+    "file_parts",
+    metadata,
+    sa.Column("file_id", Key, sa.ForeignKey("files.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("content", sa.LargeBinary, nullable=False),
+    sa.Column("size", sa.Integer, nullable=False),
+)

@@ -1,0 +1,132 @@
+"""Batches that a handler submits, and waits for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import attrs
+import msgspec
+
+from backburner.claims import Claim
+from backburner.clock import Clock
+from backburner.errors import GiveUp, NotFound
+from backburner.http.items import check_item
+from backburner.ids import Ids
+from backburner.intake import Intake, open_intake
+from backburner.model import Job, NewItem, NewJob
+from backburner.states import JobType
+from backburner.storage import jobs
+from backburner.storage.database import Database
+from backburner.storage.handler_jobs import Child, child_of, make_child
+from backburner.storage.items import results_page
+
+LOOK_EVERY = 5.0  # seconds: a notification of another instance can be lost
+PAGE = 1000  # results
+MOST_FAULTS = 10  # named in one error
+
+
+@attrs.frozen(kw_only=True)
+class ChildLimits:
+    """How a batch is divided. Bytes and items of one provider batch."""
+
+    chunk_items: int | None = None
+    chunk_bytes: int = 16 * 1024 * 1024
+
+
+@attrs.frozen(kw_only=True)
+class BatchChildren:
+    """Makes the children of any claim."""
+
+    database: Database
+    clock: Clock
+    ids: Ids
+    provider: str
+    limits: ChildLimits
+    work: Callable[[], None]  # there is something to submit
+
+    def of(self, claim: Claim) -> ClaimChildren:
+        return ClaimChildren(self, claim)
+
+    async def ended(self, organization_key: int, job_id: str) -> Job:
+        with self.database.changes.listening(job_id) as ear:
+            while True:
+                job = await self.database.read(jobs.get_job, organization_key, job_id)
+                if job.status.is_terminal:
+                    return job
+                await ear.heard(LOOK_EVERY)
+
+
+@attrs.frozen
+class ClaimChildren:
+    """The batches of one job, whichever attempt made them."""
+
+    common: BatchChildren
+    claim: Claim
+
+    async def submit(self, requests: Sequence[Mapping[str, Any]], *, key: str, **options: Any) -> str:
+        """The id of the batch with this key, made now if there is none. Raises GiveUp for requests that are wrong."""
+        common = self.common
+        known = await common.database.read(child_of, self._named(key), self.claim.organization_key)
+        if known is not None:
+            return known
+        intake = await open_intake(common.database, common.clock, common.ids)
+        for position, request in enumerate(requests):
+            await intake.add(_item(request, position))
+        return await self.finish(intake, key, **options)
+
+    def _named(self, key: str) -> Child:
+        return Child(self.claim.job_id, key)
+
+    async def finish(
+        self, intake: Intake, key: str, *, priority: int = 0, metadata: dict[str, Any] | None = None
+    ) -> str:
+        """Make the batch appear whose items were taken in."""
+        common = self.common
+        limits, now = common.limits, common.clock.now()
+        planned = await intake.plan(chunk_items=limits.chunk_items, chunk_bytes=limits.chunk_bytes)
+        if intake.duplicates or not intake.count:
+            await intake.drop()
+            raise GiveUp(_refusal(intake.duplicates), code="invalid_requests")
+        new = NewJob(
+            id=common.ids.new("job"),
+            job_type=JobType.BATCH,
+            organization_key=self.claim.organization_key,
+            user_key=self.claim.user_key,
+            created_at=now,
+            provider=common.provider,
+            priority=priority,
+            metadata=metadata or {},
+        )
+        job = await common.database.write(make_child, self._named(key), intake.key, new, planned, now=now)
+        common.work()
+        return job.id
+
+    async def results(self, job_id: str) -> list[dict[str, Any]]:
+        """Raises GiveUp for a batch that does not exist."""
+        try:
+            job = await self.common.ended(self.claim.organization_key, job_id)
+        except NotFound as error:
+            raise GiveUp(str(error), code="not_found") from error
+        found: list[dict[str, Any]] = []
+        after: int | None = -1
+        while after is not None:
+            text, after = await self.common.database.read(results_page, job, statuses=(), after=after, limit=PAGE)
+            found += [msgspec.json.decode(line) for line in text.splitlines()]
+        return found
+
+
+def _item(request: Mapping[str, Any], position: int) -> NewItem:
+    checked = check_item(msgspec.json.encode(dict(request)))
+    if isinstance(checked, list):
+        fault = checked[0]
+        raise GiveUp(f"Request {position}: {fault.param or 'request'}: {fault.message}", code="invalid_requests")
+    params = checked.params.decode()
+    return NewItem(checked.custom_id, params, len(checked.params), checked.agent_id)
+
+
+def _refusal(duplicates: Sequence[tuple[int, int]]) -> str:
+    if not duplicates:
+        return "A batch has at least one request."
+    named = ", ".join(f"{later} (as {earlier})" for later, earlier in duplicates[:MOST_FAULTS])
+    return f"Some requests have the custom_id of an earlier one: {named}."
