@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from random import Random
+from typing import Protocol
 
 import attrs
 
@@ -20,6 +20,20 @@ from backburner.pace import Pace
 from backburner.storage.database import Database
 
 
+class Instance(Protocol):
+    """What the rest of an instance lends to its executor."""
+
+    database: Database
+    provider_name: str
+    clock: Clock
+    random: Random
+    ids: Ids
+    pace: Pace
+
+    def work(self) -> None:
+        """There may be something to submit, to poll, to deliver or to execute."""
+
+
 @attrs.frozen(kw_only=True)
 class Background:
     """The handlers of one instance and where they run."""
@@ -29,42 +43,35 @@ class Background:
     child_limits: ChildLimits = attrs.field(factory=ChildLimits)
     instance_id: str = "here"
 
-    def executor(
-        self,
-        *,
-        database: Database,
-        writes: Writes,
-        clock: Clock,
-        random: Random,
-        ids: Ids,
-        pace: Pace,
-        bell: Bell,
-        provider: str,
-        work: Callable[[], None],
-    ) -> Executor:
+    def executor(self, instance: Instance, writes: Writes, bell: Bell) -> Executor:
         """The actor; whoever runs it may stop it."""
         children = BatchChildren(
-            database=database, clock=clock, ids=ids, provider=provider, limits=self.child_limits, work=work
+            database=instance.database,
+            clock=instance.clock,
+            ids=instance.ids,
+            provider=instance.provider_name,
+            limits=self.child_limits,
+            work=instance.work,
         )
         runner = Runner(
             executors=self.executors,
             writes=writes,
-            clock=clock,
-            random=random,
+            clock=instance.clock,
+            random=instance.random,
             children_of=children.of,
-            grace=pace.drain,
+            grace=instance.pace.drain,
             freed=bell.ring,
         )
         return Executor(
             handlers=self.app.handlers,
             runner=runner,
-            database=database,
-            clock=clock,
-            ids=ids,
+            database=instance.database,
+            clock=instance.clock,
+            ids=instance.ids,
             bell=bell,
             instance=self.instance_id,
-            drain=pace.drain,
-            look=pace.look,
-            lease=pace.job_lease,
-            organization_places=pace.jobs_per_organization,
+            drain=instance.pace.drain,
+            look=instance.pace.look,
+            lease=instance.pace.job_lease,
+            organization_places=instance.pace.jobs_per_organization,
         )

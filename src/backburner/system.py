@@ -84,7 +84,7 @@ class System:
         self._writes = Writes(send)
         self.writer = self._make_writer(receive)
         self.callbacks = self._make_callbacks()
-        self.executor = self._make_executor()
+        self.executor = self.background.executor(self, self._writes, self._bells["execute"])
         self.leader = Leader(
             leadership=self.leadership,
             duties=self._duties,
@@ -189,19 +189,6 @@ class System:
             drain_seconds=self.pace.drain,
             look_seconds=self.pace.look,
             concurrency=self.pace.callback_concurrency,
-        )
-
-    def _make_executor(self) -> Executor:
-        return self.background.executor(
-            database=self.database,
-            writes=self._writes,
-            clock=self.clock,
-            random=self.random,
-            ids=self.ids,
-            pace=self.pace,
-            bell=self._bells["execute"],
-            provider=self.provider_name,
-            work=self.work,
         )
 
     async def _record_attempt(self, attempt: DeliveryAttempted) -> None:
