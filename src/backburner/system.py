@@ -40,6 +40,7 @@ from backburner.storage.apply import Applied
 from backburner.storage.database import Database
 from backburner.storage.fence import fenced
 
+BELLS = ("submit", "poll", "deliver", "sweep", "rounds", "tools", "execute")
 SWEEP = 300.0  # seconds between looks for what is overdue or left over, when nothing falls due
 STREAMS = 4  # results of that many batches are read at once
 
@@ -74,15 +75,13 @@ class System:
     executor: Executor = attrs.field(init=False)
     ticker: Ticker | None = attrs.field(default=None, init=False)  # of the current term, if this instance leads
     _writes: Writes = attrs.field(init=False)
-    _bells: dict[str, Bell] = attrs.field(init=False)
+    _bells: dict[str, Bell] = attrs.field(factory=lambda: {name: Bell() for name in BELLS}, init=False)
     _stored: int = attrs.field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.changes = self.database.changes
-        self._bells = {name: Bell() for name in ("submit", "poll", "deliver", "sweep", "rounds", "tools", "execute")}
         send, receive = trio.open_memory_channel[Write](CHANNEL_SIZE)
-        self._writes = Writes(send)
-        self.writer = self._make_writer(receive)
+        self._writes, self.writer = Writes(send), self._make_writer(receive)
         self.callbacks = self._make_callbacks()
         self.executor = self.background.executor(self, self._writes, self._bells["execute"])
         self.leader = Leader(
