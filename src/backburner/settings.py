@@ -136,6 +136,12 @@ class Settings:
     rate_limit_burst: int = setting(
         whole(1, 1_000_000), 100, "Requests that a key with a rate limit may make at once.", unit="requests"
     )
+    max_connections: int = setting(
+        whole(1, 1_000_000), 1000, "Connections of clients at once; fewer where files are short.", unit="connections"
+    )
+    max_connections_per_address: int = setting(
+        whole(1, 1_000_000), 100, "Of them, those of one address; loopback may have all.", unit="connections"
+    )
     auth_failures_per_minute: float | None = setting(
         number(0.1, 1e6, optional=True),
         60.0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from typing import ClassVar
 
 import pytest
@@ -13,8 +14,9 @@ from hypercorn.typing import ConnectionState
 from tests.http.edge import edge_app, logged
 from tests.http.raw import OK, get, parsed, post, read_all, read_answer, send, served
 
-from backburner.http.caps import ConnectionCaps
+from backburner.http.caps import Admission, ConnectionCaps
 from backburner.http.guard import GuardConfig, GuardedConnection, GuardedProtocol, require_version
+from backburner.http.hosting import make_room
 
 pytestmark = pytest.mark.sockets
 
@@ -202,7 +204,7 @@ async def test_large_heads_are_refused(request_bytes, expected):
 
 
 async def test_connections_are_capped_per_address_and_in_all():
-    for caps in (ConnectionCaps(total=100, per_address=2), ConnectionCaps(total=2, per_address=100)):
+    for caps in (ConnectionCaps(total=100, per_address=2, name=str), ConnectionCaps(total=2, per_address=100)):
         async with served(caps=caps) as server, await server.connect() as first, await server.connect() as second:
             for stream in (first, second):
                 await stream.send_all(get("/v1/ok"))
@@ -213,6 +215,27 @@ async def test_connections_are_capped_per_address_and_in_all():
                 while caps._open.total() > 1:
                     await trio.lowlevel.checkpoint()
             assert await server.is_well()
+
+
+def test_a_proxy_on_the_same_machine_may_have_every_connection():
+    caps = ConnectionCaps(total=3, per_address=1)
+    with caps.admit("127.0.0.1"), caps.admit("::1") as second, caps.admit("10.0.0.1") as third:
+        assert (second, third) == (Admission.FULL, Admission.FULL)
+    with caps.admit("10.0.0.1"), caps.admit("10.0.0.1") as again, caps.admit("10.0.0.2") as other:
+        assert (again, other) == (Admission.RESERVED, Admission.FULL)
+    assert caps._open == {}
+
+
+def test_the_limit_of_files_is_raised_for_the_connections_that_are_wanted():
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (128, before[1]))
+    try:
+        assert make_room(50) == 50
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 128
+        assert make_room(100) == 100
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 200
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 async def test_health_is_told_on_connections_beyond_the_caps():

@@ -62,7 +62,7 @@ async def serve_http(
     for `send_timeout` seconds.
     """
     listeners = await _listen(host, port)
-    config = _config(new_request_id, caps or ConnectionCaps(total=affordable_connections()))
+    config = _config(new_request_id, caps or ConnectionCaps(total=make_room(MAX_CONNECTIONS)))
     config.send_timeout, config.keep_alive_timeout = send_timeout, keep_alive_timeout
     config.shutdown_timeout = graceful_timeout
     with contextlib.ExitStack() as stack:
@@ -89,10 +89,18 @@ async def serve_http(
             nursery.cancel_scope.cancel(reason="served")
 
 
-def affordable_connections() -> int:
-    """As many as wanted, while half of the file descriptors stay free for everything else."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return MAX_CONNECTIONS if soft == resource.RLIM_INFINITY else min(MAX_CONNECTIONS, soft // 2)
+def make_room(connections: int) -> int:
+    """As many connections as wanted, while half of the file descriptors stay free for everything else.
+
+    Raises this process's soft limit of descriptors for them as far as it may.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return connections
+    if soft < 2 * connections:
+        soft = 2 * connections if hard == resource.RLIM_INFINITY else max(soft, min(hard, 2 * connections))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return min(connections, soft // 2)
 
 
 async def _listen(host: str, port: int) -> list[trio.SocketListener]:

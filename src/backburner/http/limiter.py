@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv6Address, ip_address
-
 import attrs
 
 from backburner.clock import Clock
+from backburner.http.addresses import counted_as
 from backburner.http.problem import Refused
 from backburner.rates import Buckets, Taken
 
@@ -49,14 +48,14 @@ class Limiter:
 
     def may_fail(self, address: str | None) -> None:
         """Raises Refused (429) for an address that has presented too many keys that are none."""
-        if self._failures is not None and (name := _name(address)) is not None:
+        if self._failures is not None and (name := counted_as(address)) is not None:
             taken = self._failures.look(name, self.clock.monotonic())
             if not taken.allowed:
                 raise _refused(taken, "Too many requests without a valid key came from this address.", {})
 
     def failed(self, address: str | None) -> None:
         """A key from this address was none."""
-        if self._failures is not None and (name := _name(address)) is not None:
+        if self._failures is not None and (name := counted_as(address)) is not None:
             self._failures.take(name, self.clock.monotonic())
 
 
@@ -71,16 +70,3 @@ def rate_headers(taken: Taken) -> dict[str, str]:
 
 def _refused(taken: Taken, message: str, headers: dict[str, str]) -> Refused:
     return Refused(429, "rate_limited", message, headers={**headers, "Retry-After": str(taken.retry_after)})
-
-
-def _name(address: str | None) -> str | None:
-    """Whose bucket it is: the address, of IPv6 its /64 network; None for those that are exempt."""
-    try:
-        found = ip_address((address or "").partition("%")[0])
-    except ValueError:  # no network address: a test's, or a Unix socket's
-        return None
-    if isinstance(found, IPv6Address):
-        if found.ipv4_mapped is not None:
-            return _name(str(found.ipv4_mapped))
-        return None if found.is_loopback else found.exploded[:19]
-    return None if found.is_loopback else str(found)

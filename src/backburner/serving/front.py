@@ -9,8 +9,9 @@ import trio
 
 from backburner import __version__
 from backburner.http.app import create_app
+from backburner.http.caps import ConnectionCaps
 from backburner.http.envelope import request_ids
-from backburner.http.hosting import serve_http
+from backburner.http.hosting import make_room, serve_http
 from backburner.http.limiter import RateLimits
 from backburner.http.services import InstanceStatus, LettaDefaults, Limits, Services
 from backburner.providers.anthropic import LIMITS
@@ -42,6 +43,10 @@ class Front:
                     stop=stop,
                     graceful_timeout=self.settings.shutdown_grace_seconds / 3,
                     new_request_id=request_ids(self.origins.ids),
+                    caps=ConnectionCaps(
+                        total=make_room(self.settings.max_connections),
+                        per_address=self.settings.max_connections_per_address,
+                    ),
                 )
             )
             task_status.started(address.url)
