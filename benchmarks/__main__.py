@@ -12,7 +12,7 @@ from types import FrameType
 import attrs
 import msgspec
 
-from benchmarks import batch, cycle, idle, startup, takeover, webhooks
+from benchmarks import batch, cycle, front, idle, lists, startup, streams, takeover, uploads, webhooks
 from benchmarks.report import Options, Row, machine, markdown
 
 MEASURES: dict[str, Callable[[Options], list[Row]]] = {
@@ -22,10 +22,21 @@ MEASURES: dict[str, Callable[[Options], list[Row]]] = {
     "startup": startup.measure,
     "idle": idle.measure,
     "takeover": takeover.measure,
+    "front": front.measure,
+    "lists": lists.measure,
+    "streams": streams.measure,
+    "uploads": uploads.measure,
 }
 #: Accepting, ingesting and downloading are three moments of one batch.
 ALIASES = {"accept": "batch", "ingest": "batch", "download": "batch"}
-MOST_SECONDS = 240  # of one measure
+SIZES = {
+    "items": "items of a batch",
+    "requests": "requests of one kind to the front",
+    "jobs": "jobs in the database when lists are read",
+    "listeners": "live streams at once",
+    "megabytes": "size of the large upload",
+}
+MOST_SECONDS = 600  # of one measure
 
 
 class TookTooLongError(Exception):
@@ -36,7 +47,7 @@ def main() -> int:
     arguments = _arguments()
     chosen = dict.fromkeys(ALIASES.get(name, name) for name in arguments.only or MEASURES)
     databases = ("sqlite", "postgresql") if arguments.database == "both" else (arguments.database,)
-    options = Options(items=arguments.items, runs=arguments.runs, databases=databases)
+    options = Options(databases=databases, **{name: getattr(arguments, name) for name in ("runs", *SIZES)})
     signal.signal(signal.SIGALRM, _stop)
     found, failed = machine(), []
     rows: list[Row] = []
@@ -57,7 +68,9 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     parser.add_argument("--only", nargs="+", choices=[*MEASURES, *ALIASES], help="these measures and no others")
-    parser.add_argument("--items", type=int, default=100_000, help="items of a batch (100,000)")
+    for name, what in SIZES.items():
+        default = getattr(Options(), name)
+        parser.add_argument(f"--{name}", type=int, default=default, help=f"{what} ({default:,})")
     parser.add_argument("--runs", type=int, default=3, help="runs of each, of which the median counts (3)")
     parser.add_argument("--database", choices=["sqlite", "postgresql", "both"], default="both")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there too")

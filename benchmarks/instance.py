@@ -85,11 +85,11 @@ def _drop(*_: Any) -> Any:
     raise structlog.DropEvent
 
 
-def prepared(url: str) -> Database:
-    """A database with a schema and a first organization."""
+def prepared(url: str, key: str | None = None) -> Database:
+    """A database with a schema and a first organization, whose key is the given one or nobody's."""
     database = open_database(url, random=RANDOM)
     migrate.prepare(database.writing, may_upgrade=False, now=CLOCK.now(), sleep=lambda _: None)
-    key = new_key()
+    key = key or new_key()
     with database.writing.begin() as tx:
         accounts.bootstrap(
             tx,

@@ -23,6 +23,10 @@ class Options:
     """What a measure is asked for."""
 
     items: int = 100_000
+    requests: int = 5000
+    jobs: int = 1_000_000
+    listeners: int = 500
+    megabytes: int = 256
     runs: int = 3
     databases: Sequence[str] = ("sqlite", "postgresql")
 
