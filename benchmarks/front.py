@@ -38,9 +38,8 @@ def measure(options: Options) -> list[Row]:
             made = trio.run(_made, server.url)
             ours = repeated(partial(trio.run, _speeds, server.url, server.popen.pid, made, options), options.runs)
         for number, what in enumerate(("created", "read")):
-            rows += _rows(
-                f"jobs {what} over HTTP, {database}", [run[number] for run in bare], [run[number] for run in ours]
-            )
+            beside = [run[number] for run in bare]
+            rows += _rows(f"jobs {what} over HTTP, {database}", beside, [run[number] for run in ours])
     return rows
 
 

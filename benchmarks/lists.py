@@ -60,8 +60,6 @@ def _fill(url: str, count: int) -> None:
         filled = {"metadata": {}, "request_config": {}, "background": True, "priority": 0, "version": 1}
         times = {"created_at": now, "updated_at": now}
         tx.execute(sa.insert(jobs).values(**first, **owner, **filled, **times))
-        if tx.dialect.name != "sqlite":
-            tx.exec_driver_sql("SELECT setval(pg_get_serial_sequence('jobs', 'id'), 1)")
         tx.execute(_copies(tx.dialect.name, count))
         tx.execute(_metadata())
         tx.exec_driver_sql("ANALYZE")
@@ -78,8 +76,8 @@ def _copies(dialect: str, count: int) -> sa.Insert:
         parts = [sa.func.lpad(sa.func.to_hex(part), 4, "0") for part in (high, low)]
         public_id = sa.func.concat("job-019b", parts[0], "-", parts[1], "-7000-8000-000000000000")
     status = sa.case((number.c.n % RUNNING == 0, "running"), else_="completed")
-    changed = {"public_id": public_id, "status": status}
-    names = [column.name for column in jobs.c if column.name != "id"]
+    changed = {"id": number.c.n + 1, "public_id": public_id, "status": status}
+    names = [column.name for column in jobs.c]
     chosen = [changed.get(name, jobs.c[name]) for name in names]
     copied = sa.select(*chosen).select_from(jobs.join(number, sa.true())).where(jobs.c.id == 1)
     return sa.insert(jobs).from_select(names, copied)

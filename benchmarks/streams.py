@@ -19,6 +19,7 @@ from benchmarks.wire import request, wire
 EVENTS = 20
 PAUSE = 1.0  # between two changes: they are not to be coalesced
 IDLE = 10.0
+SETTLE = 10.0  # after its start a server loads what it did not need for it
 FEW = 10  # listeners at another instance
 FOLLOW = request("GET", "/v1/events")
 _UPDATED = b'"updated_at":"'
@@ -43,9 +44,12 @@ def _environ(url: str) -> dict[str, str]:
 
 
 def _across(options: Options) -> list[Row]:
-    with fresh("postgresql") as (folder, url):
-        with watched_server(folder, _environ(url)) as first, watched_server(folder, _environ(url)) as second:
-            delays, _, _ = trio.run(_followed, first, second, min(FEW, options.listeners))
+    with (
+        fresh("postgresql") as (folder, url),
+        watched_server(folder, _environ(url)) as first,
+        watched_server(folder, _environ(url)) as second,
+    ):
+        delays, _, _ = trio.run(_followed, first, second, min(FEW, options.listeners))
     return _rows("commit at one instance → event at another, by NOTIFY", delays)
 
 
@@ -63,6 +67,7 @@ async def _followed(changing: Watched, following: Watched, listeners: int) -> tu
     The change's time is its `updated_at`, which is taken shortly before the commit.
     """
     delays: list[float] = []
+    await trio.sleep(SETTLE)
     alone = await _share(following)
     async with trio.open_nursery() as nursery:
         for _ in range(listeners):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from functools import partial
 from itertools import cycle, islice
 
+import attrs
 import httpx2
 import msgspec
 import trio
@@ -37,31 +37,39 @@ def measure(options: Options) -> list[Row]:
     rows: list[Row] = []
     for database in options.databases:
         with fresh(database) as (folder, url), watched_server(folder, {"BACKBURNER_DATABASE_URL": url}) as server:
-            rows += _rows(options, database, *trio.run(_measured, server, options.megabytes))
+            rows += _rows(options.megabytes, database, trio.run(_measured, server, options.megabytes))
     return rows
 
 
-def _rows(
-    options: Options, database: str, seconds: float, growth: float, before: list[float], took: list[float]
-) -> list[Row]:
-    what = f"upload of {options.megabytes} MB, {database}"
-    row = partial(Row, unit="ms", raw_name="without the upload", better="less")
+@attrs.frozen(kw_only=True)
+class Upload:
+    """What was seen of one upload, in seconds and MB."""
+
+    seconds: float
+    growth: float  # of the server's memory
+    before: list[float]  # what the readers' answers took without it
+    meanwhile: list[float]
+
+
+def _rows(megabytes: int, database: str, found: Upload) -> list[Row]:
+    what = f"upload of {megabytes} MB, {database}"
     others = f"{what}: {READERS} readers of other routes meanwhile"
     return [
-        Row(what=what, unit="MB/s", ours=options.megabytes / seconds),
-        Row(what=f"{what}: memory growth", unit="MB", ours=growth, target=64.0, better="less"),
-        row(what=f"{others}, p50", ours=1000 * percentile(took, 0.5), raw=1000 * percentile(before, 0.5)),
-        row(
-            what=f"{others}, p99",
-            ours=1000 * percentile(took, 0.99),
-            raw=1000 * percentile(before, 0.99),
-            target=100.0,
-        ),
+        Row(what=what, unit="MB/s", ours=megabytes / found.seconds),
+        Row(what=f"{what}: memory growth", unit="MB", ours=found.growth, target=64.0, better="less"),
+        _waited(f"{others}, p50", found, 0.5),
+        _waited(f"{others}, p99", found, 0.99, target=100.0),
     ]
 
 
-async def _measured(server: Watched, megabytes: int) -> tuple[float, float, list[float], list[float]]:
-    """Seconds of the upload, the server's growth in MB, and the seconds of the readers' answers before and meanwhile."""
+def _waited(what: str, found: Upload, share: float, target: float | None = None) -> Row:
+    before, meanwhile = 1000 * percentile(found.before, share), 1000 * percentile(found.meanwhile, share)
+    return Row(
+        what=what, unit="ms", ours=meanwhile, raw=before, raw_name="without the upload", target=target, better="less"
+    )
+
+
+async def _measured(server: Watched, megabytes: int) -> Upload:
     async with wire(server.url) as connection:
         _, body = await connection.ask(NEW)
     job_id = msgspec.json.decode(body)["id"]
@@ -80,7 +88,7 @@ async def _measured(server: Watched, megabytes: int) -> tuple[float, float, list
             await trio.run_process([sys.executable, "-m", "benchmarks.uploads", server.url, str(megabytes)])
             seconds = time.perf_counter() - began
         nursery.cancel_scope.cancel()
-    return seconds, memory.growth, before, took
+    return Upload(seconds=seconds, growth=memory.growth, before=before, meanwhile=took)
 
 
 async def _read(url: str, job_id: str, number: int, took: list[float]) -> None:

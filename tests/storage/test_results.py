@@ -192,6 +192,8 @@ def test_items_and_results_show_what_closed_batches_became(stock: Stock):
     assert after == 3
     assert '"code":"provider_rejected"' in lines[0]
     assert lines[2:4] == [f'{{"custom_id":"item-2","result":{LINE}}}', f'{{"custom_id":"item-3","result":{FAILED}}}']
+    text, after = items.results_page(stock.tx, job, statuses=(), after=1, limit=4, most_bytes=len(LINE) - 1)
+    assert (text.decode(), after) == (f'{{"custom_id":"item-2","result":{LINE}}}\n', 2)
     text, after = items.results_page(stock.tx, job, statuses=[ItemStatus.CANCELED], after=-1, limit=4)
     assert text.decode().split("\n")[0] == '{"custom_id":"item-4","result":{"type":"canceled"}}'
     retried = items.retryable(

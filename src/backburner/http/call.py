@@ -21,7 +21,7 @@ from backburner.http.problem import Refused
 from backburner.http.query import Parameter, query
 from backburner.http.services import Services
 from backburner.model import Principal
-from backburner.storage.audit import Entry, audited, new_entry
+from backburner.storage.audit import Already, Entry, audited, new_entry
 from backburner.storage.database import Tx
 from backburner.storage.idempotency import Answer, recorded
 from backburner.storage.quotas import check_room
@@ -74,7 +74,7 @@ class Call:
     async def write(
         self,
         told: Callable[[T], Answer],
-        work: Callable[Concatenate[Tx, P], T],
+        work: Callable[Concatenate[Tx, P], T | Already[T]],
         /,
         *args: P.args,
         **kwargs: P.kwargs,
@@ -97,7 +97,7 @@ class Call:
     async def make(
         self,
         told: Callable[[T], Answer],
-        work: Callable[Concatenate[Tx, P], T],
+        work: Callable[Concatenate[Tx, P], T | Already[T]],
         /,
         *args: P.args,
         **kwargs: P.kwargs,
@@ -105,7 +105,9 @@ class Call:
         """The same, answered as it is told."""
         return respond(told(await self.write(told, work, *args, **kwargs)))
 
-    async def change(self, work: Callable[Concatenate[Tx, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    async def change(
+        self, work: Callable[Concatenate[Tx, P], T | Already[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
         """As `Database.write`, with an entry in the audit log. For what may be done twice without harm."""
         return await self.services.database.write(audited, self._entry(), work, *args, **kwargs)
 

@@ -17,7 +17,7 @@ from backburner.states import OUTCOMES, ItemStatus
 from backburner.storage.database import Database
 from backburner.storage.items import results_page
 
-PAGE_BYTES = 1024 * 1024  # about; pages are read by number of items
+PAGE_BYTES = 1024 * 1024  # about: one line more
 FIRST_PAGE = 100  # items
 LARGEST_PAGE = 1000  # items
 
@@ -62,7 +62,12 @@ class ResultPages:
         """Have the next page that is not empty ready, if there is one."""
         while not self._ready and self._after is not None:
             self._ready, self._after = await self.database.read(
-                results_page, self.job, statuses=self.statuses, after=self._after, limit=self._limit
+                results_page,
+                self.job,
+                statuses=self.statuses,
+                after=self._after,
+                limit=self._limit,
+                most_bytes=PAGE_BYTES,
             )
             self._limit = _next_limit(self._limit, len(self._ready))
 

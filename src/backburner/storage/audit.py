@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 import attrs
 import sqlalchemy as sa
@@ -71,16 +71,25 @@ class AuditFilter:
         return found
 
 
+@attrs.frozen
+class Already(Generic[T]):
+    """What a verb returns that found done what it was asked for, and changed nothing."""
+
+    found: T
+
+
 def audited(
     tx: sa.Connection,
     entry: Entry,
-    work: Callable[Concatenate[sa.Connection, P], T],
+    work: Callable[Concatenate[sa.Connection, P], T | Already[T]],
     /,
     *args: P.args,
     **kwargs: P.kwargs,
 ) -> T:
-    """Call work(tx, …) and log it in its transaction. What `work` refuses by raising is not logged."""
+    """Call work(tx, …) and log it in its transaction. What `work` refuses by raising, or finds done, is not logged."""
     outcome = work(tx, *args, **kwargs)
+    if isinstance(outcome, Already):
+        return outcome.found
     principal, kind, made_id = entry.principal, entry.action.partition(".")[0], _id_of(outcome)
     # A surface for another API's clients has names of its own for our objects.
     known_id = made_id if made_id is not None and made_id.startswith(f"{kind}-") else entry.object_id

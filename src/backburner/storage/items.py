@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import attrs
@@ -16,6 +16,9 @@ from backburner.states import BATCH_FINAL, ItemStatus
 from backburner.storage.batches import batches_of_job
 from backburner.storage.tables import conversations, items, jobs, provider_batches, results, turns
 from backburner.surrogates import without_lone_surrogates
+
+ANY_SIZE = 2**62
+ROWS_AHEAD = 250  # of PostgreSQL's cursor
 
 #: What has become of an item: its own result, else what its closed provider batch says, else nothing yet.
 _CLOSED = (
@@ -193,11 +196,12 @@ def _own_line(row: Any, batch: ProviderBatch) -> str | None:
 
 
 def results_page(
-    tx: sa.Connection, job: Job, *, statuses: Sequence[ItemStatus], after: int, limit: int
+    tx: sa.Connection, job: Job, *, statuses: Sequence[ItemStatus], after: int, limit: int, most_bytes: int = ANY_SIZE
 ) -> tuple[bytes, int | None]:
     """Results as NDJSON, from the item behind position `after` on: up to `limit` items' worth of lines.
 
-    Returns the bytes (of the items that have a result, in order), and the position to go on after; None at the end.
+    The line that exceeds `most_bytes` is the page's last. Returns the bytes (of the items that have a result, in
+    order), and the position to go on after; None at the end.
     """
     view = _view(job)
     query = (
@@ -209,16 +213,33 @@ def results_page(
         query = query.where(sa.or_(conversations.c.state.is_(None), conversations.c.status.is_not(None)))
     if statuses:
         query = query.where(view.status.in_([status.value for status in statuses]))
-    rows = tx.execute(query.order_by(items.c.idx).limit(limit)).all()
+    query = query.order_by(items.c.idx).limit(limit).execution_options(stream_results=True, max_row_buffer=ROWS_AHEAD)
+    with tx.execute(query) as found:
+        rows = _until_full(found, most_bytes)
     if not rows:
         return b"", None
+    is_full = len(rows) == limit or _size(rows) > most_bytes
     filled = {} if all(row[2] is not None for row in rows) else _fills(tx, job, rows)
     lines = [
         f'{{"custom_id":"{custom_id}","result":{line or filled[index]}}}\n'
         for index, custom_id, line, *_ in rows
         if line is not None or filled.get(index) is not None
     ]
-    return "".join(lines).encode(), (rows[-1][0] if len(rows) == limit else None)
+    return "".join(lines).encode(), (rows[-1][0] if is_full else None)
+
+
+def _until_full(found: Iterable[Any], most_bytes: int) -> list[Any]:
+    rows, size = [], 0
+    for row in found:
+        rows.append(row)
+        size += len(row[2] or "")
+        if size > most_bytes:
+            break
+    return rows
+
+
+def _size(rows: Iterable[Any]) -> int:
+    return sum(len(row[2] or "") for row in rows)
 
 
 def _fills(tx: sa.Connection, job: Job, rows: Sequence[Any]) -> dict[int, str | None]:

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from backburner.model import Job, NewJob, PlannedBatch
 from backburner.storage import staging
+from backburner.storage.audit import Already
 from backburner.storage.quotas import UNLIMITED, Quotas
 from backburner.storage.rows import job_of, select_jobs
 from backburner.storage.tables import idempotency_keys as table
@@ -50,7 +51,7 @@ def make_job_once(
     *,
     now: datetime,
     quotas: Quotas = UNLIMITED,
-) -> Job:
+) -> Job | Already[Job]:
     """As `staging.make_job`; but returns the job that another attempt at the same has made, if there is one."""
     values = {
         "caller": attempt.caller,
@@ -68,7 +69,7 @@ def make_job_once(
         made = _made(tx, attempt, row, now)
         if made is not None:
             staging.drop_key(tx, key, now=now)
-            return made
+            return Already(made)
         tx.execute(sa.update(table).where(*mine).values(**values))
     return staging.make_job(tx, key, new, planned, now=now, quotas=quotas)
 

@@ -10,6 +10,7 @@ from tests.http.api import requests
 
 from backburner.http.anthropic.ids import job_id_of
 from backburner.storage import repeats, staging, tables
+from backburner.storage.audit import Already
 from backburner.storage.repeats import Attempt
 
 
@@ -31,6 +32,8 @@ async def test_a_repetition_gets_the_batch_already_made(autojump_clock, api_on_e
     await trio.sleep(600)
     assert [await create(api, 1), await create(api, 2)] == [first, first]
     assert (await jobs_of(api), await api.staged()) == (1, 0)
+    logged = sa.select(tables.audit_log.c.action)
+    assert list(await api.database.read(lambda tx: tx.execute(logged).scalars().all())) == ["batch.create"]
 
 
 async def test_two_calls_of_the_same_make_two_batches(autojump_clock, api):
@@ -64,7 +67,7 @@ async def test_a_first_attempt_that_was_overtaken_makes_no_second_batch(autojump
     late = await api.database.write(staging.draw_key, now=now)
     attempt = Attempt(caller=row.caller, body_hash=row.body_hash, number=0, began=began)
     found = await api.database.write(repeats.make_job_once, attempt, late, None, [], now=now)
-    assert found.id == job.id
+    assert found == Already(job)
     assert await api.staged() == 0
 
 
