@@ -59,6 +59,8 @@ def _fill(url: str, count: int) -> None:
         owner = {"organization_id": 1, "user_id": 1}
         filled = {"metadata": {}, "request_config": {}, "background": True, "priority": 0, "version": 1}
         times = {"created_at": now, "updated_at": now}
+        if tx.dialect.name == "postgresql":
+            tx.exec_driver_sql("SET LOCAL statement_timeout = 0")
         tx.execute(sa.insert(jobs).values(**first, **owner, **filled, **times))
         tx.execute(_copies(tx.dialect.name, count))
         tx.execute(_metadata())

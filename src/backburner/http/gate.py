@@ -83,7 +83,8 @@ class _Exchange:
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            message = {**message, "headers": [*message.get("headers", ()), *self._headers]}
+            described = _described(message["status"], message.get("headers", ()))
+            message = {**message, "headers": [*described, *self._headers]}
         if message["type"] != "http.response.body" or message.get("more_body"):
             return await self._send(message)
         self._finishing = True
@@ -102,6 +103,16 @@ class _Exchange:
         headers += [(name.lower().encode(), value.encode()) for name, value in reason.headers.items()]
         await self.send({"type": "http.response.start", "status": reason.status, "headers": headers})
         await self.send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+def _described(status: int, headers: Iterable[tuple[bytes, bytes]]) -> Headers:
+    """The headers of an answer, without those that describe a body where there is none."""
+    kept = list(headers)
+    if (b"content-length", b"0") in [(name.lower(), value) for name, value in kept]:
+        kept = [(name, value) for name, value in kept if name.lower() != b"content-type"]
+    if status in (204, 304):
+        kept = [(name, value) for name, value in kept if name.lower() not in (b"content-type", b"content-length")]
+    return kept
 
 
 def refusal(scope: Any) -> Refused | None:
