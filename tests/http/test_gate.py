@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.http.edge import edge_app
 
-from backburner.http.gate import refusal
+from backburner.http.gate import described, refusal
 
 
 def judged(**changes):
@@ -72,3 +72,19 @@ async def test_a_host_that_is_one_finds_its_route(host):
     assert judged(headers=[(b"host", host)]) is None
     answer = await edge_app().test_client().get("/v1/ok", headers={"host": host.decode()})
     assert answer.status_code == 200
+
+
+KIND, LENGTH, ETAG = (b"content-type", b"text/html"), (b"content-length", b"0"), (b"etag", b'"1"')
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "expected"),
+    [
+        (304, [KIND, LENGTH, ETAG], [ETAG]),
+        (204, [KIND, LENGTH], []),
+        (200, [KIND, LENGTH, ETAG], [LENGTH, ETAG]),
+        (200, [KIND, (b"content-length", b"2")], [KIND, (b"content-length", b"2")]),
+    ],
+)
+def test_a_body_that_is_none_is_not_described(status, headers, expected):
+    assert described(status, headers) == expected

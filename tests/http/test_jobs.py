@@ -59,7 +59,6 @@ async def test_the_etag_saves_the_second_answer(autojump_clock, api):
     first = await api.get(f"/v1/jobs/{job['id']}")
     again = await api.get(f"/v1/jobs/{job['id']}", headers={"If-None-Match": first.headers["ETag"]})
     assert (again.status, again.body, again.headers["ETag"]) == (304, b"", first.headers["ETag"])
-    assert not {"content-type", "content-length"} & {name.lower() for name, _ in again.headers.items()}
     await api.submitted(job["id"])
     changed = await api.get(f"/v1/jobs/{job['id']}", headers={"If-None-Match": first.headers["ETag"]})
     assert (changed.status, changed.json["status"]) == (200, "running")

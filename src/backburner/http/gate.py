@@ -83,8 +83,8 @@ class _Exchange:
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            described = _described(message["status"], message.get("headers", ()))
-            message = {**message, "headers": [*described, *self._headers]}
+            kept = described(message["status"], message.get("headers", ()))
+            message = {**message, "headers": [*kept, *self._headers]}
         if message["type"] != "http.response.body" or message.get("more_body"):
             return await self._send(message)
         self._finishing = True
@@ -105,7 +105,7 @@ class _Exchange:
         await self.send({"type": "http.response.body", "body": body, "more_body": False})
 
 
-def _described(status: int, headers: Iterable[tuple[bytes, bytes]]) -> Headers:
+def described(status: int, headers: Iterable[tuple[bytes, bytes]]) -> Headers:
     """The headers of an answer, without those that describe a body where there is none."""
     kept = list(headers)
     if (b"content-length", b"0") in [(name.lower(), value) for name, value in kept]:
