@@ -284,7 +284,7 @@ async def test_the_signing_secret_is_shown_and_rotated(api):
 
 async def test_health_needs_no_key(api):
     assert (await api.get("/healthz", key=None)).json == {"status": "ok", "version": "1.2.3"}
-    assert (await api.get("/readyz", key=None)).json == {"status": "ready", "version": "1.2.3"}
+    assert (await api.get("/readyz", key=None)).json == {"status": "ready", "version": "1.2.3", "warnings": []}
     assert (await api.get("/readyz?x=1", key=None)).status == 422
 
 

@@ -18,6 +18,7 @@ from backburner.actors.running import LOST, SHUTDOWN, THREAD_PATIENCE
 from backburner.app import Handler
 from backburner.clock import Clock
 from backburner.errors import StorageUnavailable
+from backburner.figures import HandlerFigures, JobFigures
 from backburner.ids import Ids
 from backburner.room import Room
 from backburner.storage import work
@@ -67,6 +68,24 @@ class Executor:
                     await self._take(jobs)
             for running in list(runner.running.values()):
                 running.end(SHUTDOWN, patience=self.drain)
+
+    def figures(self) -> JobFigures:
+        """What is at work here."""
+        at, runner = self.clock.monotonic(), self.runner
+        running = Counter(running.handler.name for running in runner.running.values())
+        handlers = [
+            HandlerFigures(
+                name=name,
+                executor=handler.executor,
+                running=running[name],
+                succeeded=runner.counts[name, "succeeded"],
+                failed=runner.counts[name, "failed"],
+                ended=runner.counts[name, "ended"],
+                state="active" if name not in runner.breakers or runner.breakers[name].lets_in(at) else "resting",
+            )
+            for name, handler in sorted(self.handlers.items())
+        ]
+        return JobFigures(handlers=handlers, places=runner.executors.figures())
 
     # --- taking --------------------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ _FIELDS = (
     "next_tick_at",
     "background_tasks",
     "writer_queue",
+    "queue",
     "deliveries_pending",
     "last_cycle",
 )
@@ -36,4 +37,7 @@ def status(_world: World, client: Client, as_json: bool) -> int:
     show(f"{'server:':<22} {client.url}")
     show_fields(found, _FIELDS)
     show_rows(found.get("providers") or (), ("name", "state", "reason"))
+    show_rows(found.get("handlers") or (), ("name", "executor", "state", "running", "succeeded", "failed"))
+    for warning in found.get("warnings") or ():
+        show(f"Warning: {warning}")
     return Exit.OK

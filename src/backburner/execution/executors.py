@@ -17,6 +17,7 @@ from backburner.execution.processes import Processes
 from backburner.execution.reports import Reports
 from backburner.execution.tasks import Tasks
 from backburner.execution.threads import Threads, inline
+from backburner.figures import PlaceFigures
 from backburner.signatures import CONTEXT
 
 #: The handler or tool that the current task runs, for who finds the event loop blocked.
@@ -49,6 +50,14 @@ class Executors:
     def places(self, executor: str) -> Places:
         """How many functions one kind of executor takes, and has."""
         return {"async": self.tasks.places, "thread": self.threads.places, "process": self.processes.places}[executor]
+
+    def figures(self) -> dict[str, PlaceFigures]:
+        """How full each kind of executor is."""
+        kinds = {kind: self.places(kind) for kind in ("async", "thread", "process")}
+        return {
+            kind: PlaceFigures(total=places.total, taken=places.taken, abandoned=places.abandoned)
+            for kind, places in kinds.items()
+        }
 
     async def call(
         self,

@@ -9,12 +9,14 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from quart import Response, request
 
+from backburner.figures import QueueFigures
+from backburner.http.background import background_warnings
 from backburner.http.call import Call, reply
 from backburner.http.envelope import problem
 from backburner.http.query import query
 from backburner.http.services import InstanceStatus, Services
-from backburner.storage.facts import is_polling
 from backburner.storage.overview import Overview, overview
+from backburner.storage.work import queue_figures
 
 _TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -31,8 +33,9 @@ async def readyz(services: Services) -> Response:
     reason = services.ready()
     if reason is not None:
         return problem(503, "not_ready", reason)
-    await services.database.read(is_polling)
-    return reply({"status": "ready", "version": services.version})
+    queue = await services.database.read(queue_figures, now=services.clock.now())
+    warnings = background_warnings(services, services.status(), queue)
+    return reply({"status": "ready", "version": services.version, "warnings": warnings})
 
 
 async def metrics(call: Call) -> Response:
@@ -51,7 +54,8 @@ async def public_metrics(services: Services) -> Response:
 async def exposition(services: Services) -> Response:
     """What the rest of the program counts, then what the database and this instance show now."""
     now = CollectorRegistry()
-    now.register(_Snapshot(services.status(), await services.database.read(overview)))
+    queue = await services.database.read(queue_figures, now=services.clock.now())
+    now.register(_Snapshot(services.status(), await services.database.read(overview), queue))
     return Response(generate_latest(services.registry) + generate_latest(now), 200, content_type=_TEXT)
 
 
@@ -59,8 +63,18 @@ async def exposition(services: Services) -> Response:
 class _Snapshot:
     instance: InstanceStatus
     found: Overview
+    queue: QueueFigures
 
     def collect(self) -> Iterable[Metric]:
+        places = self.instance.jobs.places
+        yield _by("backburner_places", "Places for handlers.", "executor", {k: p.total for k, p in places.items()})
+        yield _by("backburner_places_taken", "Of those, taken.", "executor", {k: p.taken for k, p in places.items()})
+        yield _by(
+            "backburner_abandoned",
+            "Work that ignores its end.",
+            "executor",
+            {k: p.abandoned for k, p in places.items()},
+        )
         yield _by("backburner_active_jobs", "Jobs that have not ended.", "status", self.found.active_jobs)
         yield _by("backburner_open_provider_batches", "Batches not final.", "status", self.found.open_batches)
         states = {provider.name: float(provider.state == "active") for provider in self.found.providers}
@@ -70,6 +84,8 @@ class _Snapshot:
             ("writer_queue", "Commands that wait for the bulk writer.", self.instance.writer_queue),
             ("background_tasks", "Tasks at work in the background.", self.instance.background_tasks),
             ("is_leader", "1 on the instance that submits and polls.", self.instance.is_leader),
+            ("queued_jobs", "Background jobs that wait.", self.queue.waiting),
+            ("claimed_jobs", "Background jobs in the hands of an instance.", self.queue.claimed),
             ("polling_enabled", "0 while polling is paused by hand.", self.found.polling),
         ):
             yield GaugeMetricFamily(f"backburner_{name}", help_text, value=float(value))

@@ -6,11 +6,13 @@ from typing import Any
 
 from quart import Response
 
+from backburner.http.background import background_json
 from backburner.http.call import Call, reply
 from backburner.http.services import InstanceStatus, Services
 from backburner.http.shapes import scheduler_json
 from backburner.storage.notifications import announce_work
 from backburner.storage.overview import ask_to_step_down, overview, pause, resume
+from backburner.storage.work import queue_figures
 
 
 async def get_status(call: Call) -> Response:
@@ -58,4 +60,6 @@ async def _switching(call: Call) -> None:
 
 async def _status(services: Services) -> dict[str, Any]:
     instance: InstanceStatus = services.status()
-    return scheduler_json(instance, await services.database.read(overview), services.providers)
+    queue = await services.database.read(queue_figures, now=services.clock.now())
+    found = scheduler_json(instance, await services.database.read(overview), services.providers)
+    return found | background_json(services, instance, queue)

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from backburner.app import Handler
 from backburner.changes import Changes
 from backburner.clock import Clock
+from backburner.figures import JobFigures, ProcessFigures
 from backburner.http.limiter import RateLimits
 from backburner.http.live import Live
 from backburner.ids import Ids
@@ -40,6 +41,8 @@ class InstanceStatus:
     background_tasks: int
     polling_enabled: bool  #: by its settings
     next_tick_at: datetime | None  #: None when it does not lead
+    jobs: JobFigures = attrs.field(factory=JobFigures)
+    process: ProcessFigures | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -8,6 +8,8 @@ import attrs
 import trio
 
 from backburner import __version__
+from backburner.execution.watchdog import LoopWatch, ProcessMeter
+from backburner.figures import ProcessFigures
 from backburner.http.app import create_app
 from backburner.http.caps import ConnectionCaps
 from backburner.http.envelope import request_ids
@@ -28,6 +30,8 @@ class Front:
     settings: Settings
     origins: Origins
     system: System
+    watch: LoopWatch = attrs.field(factory=LoopWatch)  # whoever runs the front has it watch
+    meter: ProcessMeter = attrs.field(factory=ProcessMeter)
 
     async def __call__(self, stop: trio.Event, *, task_status: trio.TaskStatus[str]) -> None:
         services = self._services(stop)
@@ -90,6 +94,15 @@ class Front:
             version=__version__,
         )
 
+    def _process(self) -> ProcessFigures:
+        return ProcessFigures(
+            loop_lag_seconds=round(self.watch.take_longest(), 4),
+            loop_blocked=self.watch.blocked,
+            loop_blocked_by=self.watch.last,
+            cpu_share=self.meter.take_cpu_share(),
+            memory_bytes=self.meter.memory_bytes(),
+        )
+
     def _status(self) -> InstanceStatus:
         system = self.system
         ticker = system.ticker
@@ -100,4 +113,6 @@ class Front:
             background_tasks=trio.lowlevel.current_statistics().tasks_living,
             polling_enabled=self.settings.enable_batch_job_polling,
             next_tick_at=None if ticker is None else ticker.next_tick_at,
+            jobs=system.executor.figures(),
+            process=self._process(),
         )

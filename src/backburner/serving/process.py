@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import threading
 from collections.abc import Callable
 from contextlib import AsyncExitStack, closing
 from functools import partial
@@ -32,6 +33,7 @@ from backburner.settings import Settings
 
 log = structlog.get_logger()
 
+LAST_SECONDS = 3.0  # for what is left after an ordered stop was cut short
 FIRST_CAMPAIGN = 1.0  # seconds that `ready` waits to be able to say whether this instance leads
 
 
@@ -81,6 +83,10 @@ async def _bound_the_stop(stop: trio.Event, whole: trio.CancelScope, grace: floa
     await stop.wait()
     await trio.sleep(grace)
     log.error("the ordered stop took too long and is cut short", grace_seconds=grace)
+    # A task that shields itself holds up even that: then the process goes without it.
+    last = threading.Timer(LAST_SECONDS, os._exit, args=(1,))
+    last.daemon = True
+    last.start()
     whole.cancel(reason="shutdown_grace_seconds are over")
 
 
@@ -106,6 +112,7 @@ async def _run(
         settings, origins, database, instance_id=instance_id, open_provider=partial(frozen, open_provider), app=app
     )
     front = Front(settings=settings, origins=origins, system=system)
+    stack.enter_context(front.watch.watching())
     async with trio.open_nursery() as nursery:
         url = await nursery.start(system.run, front, stop)
         with trio.move_on_after(FIRST_CAMPAIGN):

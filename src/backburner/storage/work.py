@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from backburner.claims import Claim
 from backburner.completion import HANDLER_ERROR, STOPPED_AS
+from backburner.figures import QueueFigures
 from backburner.ids import Ids
 from backburner.room import Room
 from backburner.states import JobStatus, sources
@@ -193,6 +194,15 @@ def is_claimed(tx: sa.Connection, job_key: int) -> bool:
     """Whether somebody executes the job now. Nobody claims it until this transaction ends."""
     state = sa.select(work.c.state).where(work.c.job_id == job_key).with_for_update()
     return tx.execute(state).scalar() == CLAIMED
+
+
+def queue_figures(tx: sa.Connection, *, now: datetime) -> QueueFigures:
+    """How long the queue is, and how old."""
+    counts = {row[0]: row[1] for row in tx.execute(sa.select(work.c.state, sa.func.count()).group_by(work.c.state))}
+    oldest = sa.select(sa.func.min(work.c.queued_at)).where(work.c.state == QUEUED, work.c.available_at <= now)
+    return QueueFigures(
+        waiting=counts.get(QUEUED, 0), claimed=counts.get(CLAIMED, 0), oldest_at=tx.execute(oldest).scalar()
+    )
 
 
 def next_due(tx: sa.Connection, handlers: Sequence[str], *, now: datetime) -> datetime | None:

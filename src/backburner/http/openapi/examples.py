@@ -184,6 +184,27 @@ _SCHEDULER = {
     "writer_queue": 0,
     "deliveries_pending": 0,
     "providers": [{"name": "anthropic", "state": "active", "reason": None, "retry_at": None}],
+    "queue": {"waiting": 3, "claimed": 2, "oldest_at": _AT},
+    "handlers": [
+        {
+            "name": "resize",
+            "executor": "thread",
+            "running": 2,
+            "succeeded": 40,
+            "failed": 1,
+            "ended": 0,
+            "state": "active",
+        }
+    ],
+    "places": {"thread": {"total": 16, "taken": 2, "abandoned": 0}},
+    "process": {
+        "loop_lag_seconds": 0.012,
+        "loop_blocked": 0,
+        "loop_blocked_by": None,
+        "cpu_share": 0.2,
+        "memory_bytes": 120_000_000,
+    },
+    "warnings": [],
 }
 _UNRESOLVED = {
     **_PROVIDER_BATCH,
@@ -215,7 +236,7 @@ EXAMPLES: Mapping[Any, Any] = {
     of_operators.AbandonedBatch: {
         "id": f"batch-{_UUID}", "object": "provider_batch", "status": "closed", "ended_job_id": f"job-{_UUID}",
     },
-    of_operators.Health: {"status": "ok", "version": "0.1.0"},
+    of_operators.Health: {"status": "ok", "version": "0.1.0", "warnings": []},
 }  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from backburner.figures import HandlerFigures, PlaceFigures, ProcessFigures
 from backburner.http.openapi.job_schemas import Listed, ProviderBatch, Time
 
 Scope = Literal["read", "write", "admin"]
@@ -107,6 +108,14 @@ class ProviderState(msgspec.Struct):
     retry_at: Time | None
 
 
+class QueueStatus(msgspec.Struct):
+    """The queue of background jobs, of all instances."""
+
+    waiting: int
+    claimed: int
+    oldest_at: Time | None
+
+
 class SchedulerStatus(msgspec.Struct):
     """The server as an operator sees it."""
 
@@ -123,6 +132,11 @@ class SchedulerStatus(msgspec.Struct):
     writer_queue: int
     deliveries_pending: int
     providers: list[ProviderState]
+    queue: QueueStatus
+    handlers: list[HandlerFigures]
+    places: dict[str, PlaceFigures]
+    process: ProcessFigures | None
+    warnings: list[str]
 
 
 class UnresolvedBatch(ProviderBatch):
@@ -152,3 +166,4 @@ class Health(msgspec.Struct):
 
     status: Literal["ok", "ready"]
     version: str
+    warnings: list[str] = []
