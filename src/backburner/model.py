@@ -253,6 +253,11 @@ class NewJob:
     retry_of: str | None = None
     requests_of: int | None = None  #: the key of the job whose requests are shared; None: its own
 
+    @property
+    def is_work(self) -> bool:
+        """Whether this server has something to do for it; any other job is moved by its owner, from outside."""
+        return self.job_type is not JobType.JOB or self.handler is not None or self.deadline_at is not None
+
 
 @attrs.frozen
 class NewItem:

@@ -56,7 +56,8 @@ async def create_job(call: Call) -> Response:
     _check(call.services, asked)
     new = _new_job(call, asked)
     job = await _made(call, new)
-    call.services.work()
+    if new.is_work:
+        call.services.work()
     if not job.background:
         job = await _ended(call, job, min(asked.timeout_seconds or WAIT, LONGEST_WAIT))
     return reply(job_json(job), 200 if job.status.is_terminal else 202, location(call.services, job))

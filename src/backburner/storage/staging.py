@@ -142,7 +142,8 @@ def make_job(
     if planned:
         tx.execute(sa.insert(provider_batches), [_planned_row(key, new, batch, now) for batch in planned])
     add_sought(tx, key, new.id, new.organization_key, new.metadata)
-    announce_work(tx)
+    if new.is_work:
+        announce_work(tx)
     announce_jobs(tx, [new.id])
     return get_job(tx, new.organization_key, new.id)
 
