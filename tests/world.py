@@ -211,10 +211,9 @@ class World:
             await intake.add(NewItem(f"item-{number}", text, len(text.encode())))
         new = NewJob(
             id=self.ids.new("job"),
-            job_type=JobType.BATCH,
             created_at=self.clock.now(),
             provider="sandbox",
-            **{"organization_key": 1, "user_key": 1, **job},
+            **{"job_type": JobType.BATCH, "organization_key": 1, "user_key": 1, **job},
         )
         made = await intake.finish(new, chunk_items=chunk_items, chunk_bytes=16 * 1024 * 1024)
         if system is not None:

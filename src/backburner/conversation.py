@@ -35,6 +35,7 @@ class Step:
     tool_calls: Sequence[JsonObject]
     created_at: datetime
     completed_at: datetime | None
+    cost_usd: float | None = None  #: None: no prices are known
     feedback: str | None = None  #: of a person: positive or negative
     tags: Sequence[str] = ()
 
@@ -152,10 +153,13 @@ def text_member(value: JsonObject, name: str) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def dialogue(params: str | None, result: str | None) -> Iterator[tuple[int, bool, str, Any]]:
+def dialogue(
+    params: str | None, result: str | None, given: list[Any] | None = None
+) -> Iterator[tuple[int, bool, str, Any]]:
     """The messages of a step: (number, whether it is the answer, role, content).
 
-    First what the request said, its system prompt before all, then the answer, if there is one.
+    First what the request said, its system prompt before all, or in a later round what tools have `given`; then the
+    answer, if there is one.
     """
     said = displayed(params) if params is not None else {}
     asked = said if isinstance(said, dict) else {}
@@ -167,6 +171,9 @@ def dialogue(params: str | None, result: str | None) -> Iterator[tuple[int, bool
     for message in listed if isinstance(listed, list) else ():
         known = message if isinstance(message, dict) else {"content": message}
         yield number, False, text_member(known, "role") or "user", known.get("content")
+        number += 1
+    if given is not None:
+        yield number, False, "user", given
         number += 1
     answer = answer_of(result)
     if answer:

@@ -67,15 +67,19 @@ class Intake:
         planned = await self.plan(chunk_items=chunk_items, chunk_bytes=chunk_bytes)
         return await self.database.write(staging.make_job, self.key, new, planned, now=self.clock.now())
 
-    async def plan(self, *, chunk_items: int | None, chunk_bytes: int) -> list[PlannedBatch]:
-        """All is added: what `staging.make_job` needs, for who makes the job appear with something beside it."""
+    async def plan(self, *, chunk_items: int | None, chunk_bytes: int, added_bytes: int = 0) -> list[PlannedBatch]:
+        """All is added: what `staging.make_job` needs, for who makes the job appear with something beside it.
+
+        `added_bytes`: by how much each request becomes longer before it is sent.
+        """
         await self.flush()
         chunk_items = chunk_items or default_chunk_items(self.count)
         # Off the Trio thread: a million items take a fifth of a second.
-        return await self.database.offload_read(lambda: list(self._plan(chunk_items, chunk_bytes)))
+        return await self.database.offload_read(lambda: list(self._plan(chunk_items, chunk_bytes, added_bytes)))
 
-    def _plan(self, chunk_items: int, chunk_bytes: int) -> Iterator[PlannedBatch]:
-        for chunk in split(self._sizes, most_items=chunk_items, most_bytes=chunk_bytes):
+    def _plan(self, chunk_items: int, chunk_bytes: int, added: int) -> Iterator[PlannedBatch]:
+        sizes = [size + added for size in self._sizes] if added else self._sizes
+        for chunk in split(sizes, most_items=chunk_items, most_bytes=chunk_bytes):
             yield PlannedBatch(self.ids.new("batch"), self.ids.nonce(), chunk.first, chunk.last, chunk.byte_size)
 
     async def drop(self) -> None:

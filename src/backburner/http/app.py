@@ -6,6 +6,7 @@ from backburner.http import (
     batches,
     create_batch,
     create_job,
+    create_run,
     deliveries,
     events,
     health,
@@ -81,7 +82,9 @@ def _add_jobs(routes: Routes) -> None:
 
 def _add_runs(routes: Routes) -> None:
     routes.add("GET", "/runs", "read", runs.list_runs)
+    routes.add("POST", "/runs", "write", create_run.create_run, "run.create")
     routes.add("GET", "/runs/<run_id>", "read", runs.get_run)
+    routes.add("POST", "/runs/<run_id>/fork", "write", create_run.fork_run, "run.fork")
     routes.add("GET", "/runs/<run_id>/steps", "read", runs.list_run_steps)
     routes.add("GET", "/runs/<run_id>/messages", "read", runs.list_run_messages)
     routes.add("GET", "/steps/<step_id>", "read", steps.get_step)

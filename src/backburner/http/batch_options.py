@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import attrs
 import msgspec
 
+from backburner.agent_options import AgentOptions
 from backburner.errors import Invalid, Malformed
+from backburner.http.agent_body import AgentDocument, agent_options
 from backburner.http.checks import check_callback
 from backburner.http.items import Defaults
 from backburner.http.query import Parameter, flag, number, whole, words
@@ -17,9 +19,11 @@ from backburner.http.strict import decode
 from backburner.job_metadata import check_metadata
 from backburner.request_config import check_request_config
 
+T = TypeVar("T")
+
 LONGEST_DEADLINE = 366 * 86_400.0  # seconds
 MOST_CHUNK_ITEMS = 100_000
-_INT32 = (-(2**31), 2**31 - 1)
+INT32 = (-(2**31), 2**31 - 1)
 
 
 @attrs.frozen(kw_only=True)
@@ -34,6 +38,7 @@ class BatchOptions:
     deadline_seconds: float | None
     chunk_items: int | None
     defaults: Defaults | None
+    agent: AgentOptions | None
 
 
 class BatchDocument(msgspec.Struct, forbid_unknown_fields=True):
@@ -43,10 +48,11 @@ class BatchDocument(msgspec.Struct, forbid_unknown_fields=True):
     metadata: dict[str, Any] | None = None
     request_config: dict[str, Any] | None = None
     callback_url: str | None = None
-    priority: Annotated[int, msgspec.Meta(ge=_INT32[0], le=_INT32[1])] | None = None
+    priority: Annotated[int, msgspec.Meta(ge=INT32[0], le=INT32[1])] | None = None
     deadline_seconds: Annotated[float, msgspec.Meta(gt=0, le=LONGEST_DEADLINE)] | None = None
     chunk_items: Annotated[int, msgspec.Meta(ge=1, le=MOST_CHUNK_ITEMS)] | None = None
     defaults: dict[str, msgspec.Raw] | None = None
+    agent: AgentDocument | None = None
 
 
 JSON_QUERY: Mapping[str, Parameter] = {"dry_run": Parameter(convert=flag, default=False)}
@@ -84,15 +90,16 @@ def _checked(services: Services, given: Mapping[str, Any]) -> BatchOptions:
         deadline_seconds=given["deadline_seconds"],
         chunk_items=given["chunk_items"],
         defaults=given["defaults"],
+        agent=None if given["agent"] is None else agent_options(services, given["agent"]),
     )
 
 
-def _object(name: str) -> Callable[[str], dict[str, Any]]:
+def _object(name: str, type_: type[T]) -> Callable[[str], T]:
     """A JSON object in a parameter of this name."""
 
-    def convert(text: str) -> dict[str, Any]:
+    def convert(text: str) -> T:
         try:
-            return decode(text.encode(), dict[str, Any])
+            return decode(text.encode(), type_)
         except Malformed as error:
             raise Invalid(str(error).replace("The body", f"The parameter {name!r}"), param=name) from None
         except Invalid as error:
@@ -111,10 +118,11 @@ def _deadline(text: str) -> float:
 NDJSON_QUERY: Mapping[str, Parameter] = {
     **JSON_QUERY,
     "provider": Parameter(convert=words()),
-    "metadata": Parameter(convert=_object("metadata")),
-    "request_config": Parameter(convert=_object("request_config")),
+    "metadata": Parameter(convert=_object("metadata", dict[str, Any])),
+    "request_config": Parameter(convert=_object("request_config", dict[str, Any])),
     "callback_url": Parameter(convert=str),
-    "priority": Parameter(convert=whole(*_INT32)),
+    "priority": Parameter(convert=whole(*INT32)),
     "deadline_seconds": Parameter(convert=_deadline),
     "chunk_items": Parameter(convert=whole(1, MOST_CHUNK_ITEMS)),
+    "agent": Parameter(convert=_object("agent", AgentDocument)),
 }

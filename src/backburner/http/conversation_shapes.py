@@ -33,7 +33,7 @@ def run_json(run: Run) -> JsonObject:
 
 
 def step_json(step: Step) -> JsonObject:
-    """A step. Its cost is null: no prices are known here."""
+    """A step. Its cost is null where no prices are known."""
     return {
         "id": step_id(step),
         "object": "step",
@@ -47,7 +47,7 @@ def step_json(step: Step) -> JsonObject:
         "stop_reason": step.stop_reason,
         "model": step.model,
         "usage": _usage(step.usage),
-        "cost_usd": None,
+        "cost_usd": step.cost_usd,
         "tool_calls": list(step.tool_calls),
         "created_at": rfc3339(step.created_at),
         "completed_at": _time(step.completed_at),

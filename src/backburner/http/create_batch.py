@@ -8,6 +8,7 @@ from functools import partial
 import trio
 from quart import Response
 
+from backburner.agent_options import kept
 from backburner.errors import BackburnerError, Invalid
 from backburner.http.batch_options import (
     JSON_QUERY,
@@ -98,7 +99,8 @@ async def _make(call: Call, intake: Intake, options: BatchOptions) -> Response:
     services = call.services
     new = _new_job(services, call.principal, options)
     chunk_items = options.chunk_items or services.limits.chunk_items
-    planned = await intake.plan(chunk_items=chunk_items, chunk_bytes=services.limits.chunk_bytes)
+    added = 0 if options.agent is None else options.agent.added_bytes()
+    planned = await intake.plan(chunk_items=chunk_items, chunk_bytes=services.limits.chunk_bytes, added_bytes=added)
     answer = await call.make(
         partial(told_of_batch, services),
         staging.make_job,
@@ -132,6 +134,7 @@ def _new_job(services: Services, principal: Principal, options: BatchOptions) ->
         callback_url=options.callback_url,
         priority=options.priority,
         deadline_at=None if seconds is None else now + timedelta(seconds=seconds),
+        agent=None if options.agent is None else kept(options.agent),
     )
 
 

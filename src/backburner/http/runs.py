@@ -17,7 +17,7 @@ from backburner.model import Job
 from backburner.states import JobStatus
 from backburner.storage import runs, steps
 from backburner.storage.runs import RunSpan
-from backburner.storage.steps import Span
+from backburner.storage.steps import Span, Told
 
 MOST_ROUNDS = 1000
 
@@ -53,8 +53,7 @@ async def get_run(call: Call, run_id: str) -> Response:
 async def find_run(call: Call, run_id: str) -> Run:
     """A run of the caller's organization. Raises NotFound."""
     job, index = await find_item(call, run_id)
-    span = Span(index=index)
-    found = await call.services.database.read(steps.steps_of, job, span, limit=MOST_ROUNDS, with_params=False)
+    found = await find_steps(call, job, index)
     if not found:
         raise NotFound("run", run_id)
     made = [told.step for told in found]
@@ -65,6 +64,12 @@ async def find_run(call: Call, run_id: str) -> Run:
         metadata=job.metadata,
         standing=found[-1].standing,
     )
+
+
+async def find_steps(call: Call, job: Job, index: int) -> list[Told]:
+    """Every step of one item."""
+    span = Span(index=index)
+    return await call.services.database.read(steps.steps_of, job, span, limit=MOST_ROUNDS, with_params=False)
 
 
 async def list_run_steps(call: Call, run_id: str) -> Response:

@@ -9,6 +9,7 @@ import attrs
 import trio
 from prometheus_client import CollectorRegistry
 
+from backburner.agent_options import ToolSpec
 from backburner.app import Handler
 from backburner.changes import Changes
 from backburner.clock import Clock
@@ -74,6 +75,7 @@ class Services:
     metrics_public: bool = False
     handlers: Mapping[str, Handler] = attrs.field(factory=dict)  #: those that jobs may name
     max_queued_jobs: int = 100_000  #: jobs of handlers that wait
+    tools: Mapping[str, ToolSpec] = attrs.field(factory=dict)  #: those that agents may name
     registry: CollectorRegistry = attrs.field(factory=CollectorRegistry)  #: what the rest of the program counts
     rate_limits: RateLimits = attrs.field(factory=RateLimits)
     quotas: Quotas = UNLIMITED

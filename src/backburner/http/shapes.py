@@ -37,6 +37,7 @@ def job_json(job: Job) -> JsonObject:
         "user_id": job.user_id,
         "organization_id": job.organization_id,
         "agent_id": job.agent_id,
+        "agent": job.agent,
         "handler": job.handler,
         "priority": job.priority,
         "retry_of": job.retry_of,

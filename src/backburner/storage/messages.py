@@ -90,7 +90,7 @@ def _messages(job: Job, told: Told, span: MessageSpan) -> list[Message]:
             content=content,
             created_at=(step.completed_at or step.created_at) if is_answer else job.created_at,
         )
-        for number, is_answer, role, content in dialogue(told.params, told.result)
+        for number, is_answer, role, content in dialogue(told.params, told.result, told.given)
         if span.low < (step.index, step.round, number) < span.high
     ]
     return found if span.forward else found[::-1]

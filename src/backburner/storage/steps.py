@@ -7,11 +7,13 @@ from typing import Any
 import attrs
 import sqlalchemy as sa
 
+from backburner.agent_options import cost_of
 from backburner.conversation import Standing, Step, answer_of, displayed, text_member, tool_calls
 from backburner.model import Job
 from backburner.result_lines import usage_of
 from backburner.states import BATCH_FINAL, ItemStatus
 from backburner.storage.members import holds
+from backburner.storage.step_calls import Calls, calls_of
 from backburner.storage.tables import (
     conversations,
     items,
@@ -44,6 +46,7 @@ class Told:
     params: str | None  #: None for a later round, whose request follows from the earlier ones
     result: str | None  #: None also for an item that ended without an answer of the provider
     standing: Standing | None = None  #: of the whole conversation, where it is an agent's
+    given: list[Any] | None = None  #: what tools gave for the calls of the round before
 
 
 COLUMNS = (
@@ -111,7 +114,23 @@ def steps_of(tx: sa.Connection, job: Job, span: Span, *, limit: int, with_params
     )
     order = (picked.c.idx, provider_batches.c.round)
     query = query.order_by(*(order if span.forward else (column.desc() for column in order))).limit(limit)
-    return [told_of(row, job.id) for row in tx.execute(query)]
+    told = [told_of(row, job.id) for row in tx.execute(query)]
+    return told if job.agent is None or not told else _with_calls(tx, job, told)
+
+
+def _with_calls(tx: sa.Connection, job: Job, told: list[Told]) -> list[Told]:
+    """Steps of an agent, with what the ledger and the agent's prices add."""
+    positions = [one.step.index for one in told]
+    calls = calls_of(tx, job.key, min(positions), max(positions))
+    return [_with_ledger(job, one, calls) for one in told]
+
+
+def _with_ledger(job: Job, told: Told, calls: Calls) -> Told:
+    step = told.step
+    became = calls.shown(step.index, step.round)
+    shown = [call | became[n] if n < len(became) else call for n, call in enumerate(step.tool_calls)]
+    step = attrs.evolve(step, tool_calls=shown, cost_usd=cost_of(job.agent, step.usage))
+    return attrs.evolve(told, step=step, given=calls.given(step.index, step.round))
 
 
 def _picked(job: Job, span: Span, limit: int) -> sa.Select[Any]:

@@ -41,6 +41,12 @@ _REASONS = {
     "error": "error",
     "expired": "error",
     "cancelled": "cancelled",
+    "max_rounds": "max_steps",
+    "token_limit": "max_tokens_exceeded",
+    "cost_limit": "insufficient_credits",
+    "invalid_tool_call": "invalid_tool_call",
+    "deadline_exceeded": "error",
+    "lookback_exceeded": "error",
 }
 #: Those that nothing here ends with.
 _OTHER_REASONS = frozenset(

@@ -33,6 +33,7 @@ _JOB = {
     "user_id": f"user-{_UUID}",
     "organization_id": f"org-{_UUID}",
     "agent_id": None,
+    "agent": None,
     "handler": None,
     "priority": 0,
     "retry_of": None,

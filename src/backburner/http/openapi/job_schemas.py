@@ -73,6 +73,7 @@ class Job(msgspec.Struct):
     user_id: str
     organization_id: str
     agent_id: str | None
+    agent: dict[str, Any] | None
     handler: str | None
     priority: int
     retry_of: str | None

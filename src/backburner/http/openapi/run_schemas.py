@@ -7,7 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 from backburner.http.openapi.job_schemas import Listed, Time, TokenUsage
-from backburner.states import ItemStatus, JobStatus
+from backburner.states import ItemStatus, JobStatus, ToolCallState
 
 
 class Run(msgspec.Struct):
@@ -32,11 +32,15 @@ class RunList(Listed[Run]):
 
 
 class ToolCall(msgspec.Struct):
-    """A tool that the model wants called."""
+    """A tool that the model wants called; in a run of an agent also what became of the call."""
 
     id: Any
     name: Any
     input: Any
+    state: ToolCallState | msgspec.UnsetType = msgspec.UNSET
+    is_error: bool | msgspec.UnsetType | None = msgspec.UNSET
+    started_at: Time | msgspec.UnsetType | None = msgspec.UNSET
+    finished_at: Time | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class Step(msgspec.Struct):

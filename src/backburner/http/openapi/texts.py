@@ -84,6 +84,7 @@ PARAMETERS: Mapping[str, str] = {
     "priority": "Higher goes first. NDJSON only.",
     "deadline_seconds": "When the job expires, counted from now. NDJSON only.",
     "chunk_items": "Items in one provider batch, at most. NDJSON only.",
+    "agent": "A JSON object: every request is then the beginning of an agent's conversation. NDJSON only.",
     "action": "Only what was done so.",
     "object_id": "Only what was done to this object.",
     "key_id": "Only what was done with this key.",

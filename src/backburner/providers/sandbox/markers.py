@@ -14,6 +14,8 @@ Anywhere in the text of a request:
     [sandbox:u2028]            a reply with a raw U+2028, which some take for a line end
     [sandbox:emoji]            a reply beyond the basic plane
     [sandbox:refusal]          the stop reason `refusal`; also max_tokens, pause_turn
+    [sandbox:pauses=2]         the stop reason `pause_turn` until that many answers without tools were given
+    [sandbox:agent=2]          calls every tool of the request in each of that many rounds; without a number 0 to 3
     [sandbox:rounds=3]         calls tools until three results of tools are in the conversation (otherwise one)
     use tool NAME {"a":1}      in the last user text: calls that tool (several times: several calls)
 """
@@ -68,10 +70,20 @@ def forced(markers: dict[str, str], said: str) -> tuple[Kind, str] | None:
     return None
 
 
-def stop_reason(markers: dict[str, str]) -> str:
+def stop_reason(markers: dict[str, str], *, pauses: int) -> str:
+    """The stop reason of an answer in words. `pauses`: answers without tools that are in the conversation."""
+    if pauses < int(markers.get("pauses") or 0):
+        return "pause_turn"
     return next((name for name in markers if name in _STOP_REASONS), "end_turn")
 
 
 def rounds(markers: dict[str, str]) -> int:
     """How many results of tools the conversation takes before the model is content."""
     return int(markers.get("rounds") or 1)
+
+
+def agent_rounds(markers: dict[str, str], chance: int) -> int | None:
+    """How many results of tools an agent wants to see; None where no agent is played."""
+    if "agent" not in markers:
+        return None
+    return int(markers["agent"]) if markers["agent"] else chance % 4

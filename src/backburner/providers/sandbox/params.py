@@ -11,7 +11,7 @@ import msgspec
 from backburner.providers.sandbox import markers
 from backburner.providers.sandbox.items import Draws, Item, Kind, share_of
 from backburner.providers.sandbox.options import SandboxOptions
-from backburner.providers.sandbox.tools import Tool, ToolChoice, tool_blocks
+from backburner.providers.sandbox.tools import Tool, ToolChoice, all_tools, tool_blocks
 
 NEWEST_VERSION = "2026-10-21"
 BYTES_PER_TOKEN = 4
@@ -107,12 +107,16 @@ class Reader:
     def _fill_special(self, item: Item, params: Params, raw: bytes) -> None:
         found = markers.find(raw)
         contents = [(message.role, _content.decode(message.content)) for message in params.messages]
-        item.stop_reason = markers.stop_reason(found)
+        item.stop_reason = markers.stop_reason(found, pauses=sum(map(is_pause, contents)))
         forced = markers.forced(found, last_user_text(contents))
         if forced:
             item.kind, item.detail = forced
             return
-        blocks = self._tool_blocks(item, params, contents, markers.rounds(found))
+        blocks = None
+        if item.stop_reason != "pause_turn":
+            blocks = self._agent_blocks(item, params, contents, found) or self._tool_blocks(
+                item, params, contents, markers.rounds(found)
+            )
         if blocks:
             item.kind, item.detail, item.stop_reason = Kind.BLOCKS, blocks, "tool_use"
         else:
@@ -123,6 +127,14 @@ class Reader:
             return None
         choice = ToolChoice() if params.tool_choice is _NOTHING else _choice.decode(params.tool_choice)
         return tool_blocks(_tools.decode(params.tools), choice, last_user_text(contents), item.draw)
+
+    def _agent_blocks(self, item: Item, params: Params, contents: Contents, found: dict[str, str]) -> str | None:
+        """An agent's calls depend on what it was asked first, so that they are the same in every batch."""
+        asked = self._draws.draw(str(contents[0][1]))
+        rounds = markers.agent_rounds(found, asked[5])
+        if rounds is None or params.tools is _NOTHING or sum(map(has_tool_result, contents)) >= rounds:
+            return None
+        return all_tools(_tools.decode(params.tools), item.draw)
 
     def _by_chance(self, draw: bytes) -> tuple[Kind, str]:
         if not self._canceled:
@@ -146,6 +158,14 @@ def _cached_tokens(params: Params) -> int:
 def has_tool_result(message: tuple[str, Any]) -> bool:
     _, content = message
     return not isinstance(content, str) and any(block.get("type") == "tool_result" for block in content)
+
+
+def is_pause(message: tuple[str, Any]) -> bool:
+    """Whether it is an answer that calls no tools."""
+    role, content = message
+    return role == "assistant" and (
+        isinstance(content, str) or all(block.get("type") != "tool_use" for block in content)
+    )
 
 
 def last_user_text(contents: Contents) -> str:

@@ -44,8 +44,15 @@ def tool_blocks(tools: list[Tool], choice: ToolChoice, text: str, draw: bytes) -
     if choice.type == "none":
         return None
     calls = asked_for(text) or forced_by(tools, choice)
-    if not calls:
-        return None
+    return _blocks(calls, draw) if calls else None
+
+
+def all_tools(tools: list[Tool], draw: bytes) -> str | None:
+    """The content of a reply that calls each of them; None if there are none."""
+    return _blocks([(tool.name, plausible(tool.input_schema)) for tool in tools], draw) if tools else None
+
+
+def _blocks(calls: list[tuple[str, Any]], draw: bytes) -> str:
     blocks = [
         {"type": "tool_use", "id": f"toolu_01{token(draw)[:-2]}{number:02d}", "name": name, "input": arguments}
         for number, (name, arguments) in enumerate(calls)
