@@ -79,6 +79,8 @@ def decide(answer: Answer, agent: AgentOptions, *, round: int, used: Usage, stop
     `stopping`: why the whole job is being ended, if it is; what the model has finished counts all the same.
     """
     if answer.status is not ItemStatus.SUCCEEDED:
+        if stopping is not None and answer.status is ItemStatus.CANCELED:
+            return Done(answer.status, stopped(stopping).stop_reason)
         return Done(answer.status, REASONS[answer.status])
     if answer.stop_reason not in GOES_ON or answer.is_empty:
         return Done(ItemStatus.SUCCEEDED, answer.stop_reason or REASONS[ItemStatus.SUCCEEDED])

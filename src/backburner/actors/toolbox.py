@@ -14,6 +14,7 @@ from backburner.app import Tool
 from backburner.clock import Clock
 from backburner.errors import WorkFailed
 from backburner.execution.executors import Executors
+from backburner.signatures import CONTEXT
 from backburner.storage.accounts import signing_secrets
 from backburner.storage.database import Database
 from backburner.storage.ledger import StartedCall
@@ -60,13 +61,15 @@ class Toolbox:
 
     async def _call_function(self, tool: Tool, given: dict[str, Any], call: StartedCall) -> ToolOutcome:
         try:
+            arguments = tool.signature.arguments(given)
+            if tool.signature.takes_context:
+                arguments[CONTEXT] = context_of(call)
             value = await self.executors.call(
                 tool.function,
-                tool.signature.arguments(given),
+                arguments,
                 executor=tool.executor,
                 timeout_seconds=tool.timeout_seconds,
                 name=f"tool {tool.name}",
-                context=context_of(call) if tool.signature.takes_context else None,
             )
             return returned(tool.signature.output(value))
         except WorkFailed as error:

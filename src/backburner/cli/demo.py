@@ -6,6 +6,7 @@ import signal
 import tempfile
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import attrs
@@ -13,7 +14,7 @@ import click
 import trio
 
 from backburner import logs, signing
-from backburner.cli import demo_batch
+from backburner.cli import demo_agents, demo_batch
 from backburner.cli.exits import Exit
 from backburner.cli.output import say, show
 from backburner.cli.world import World, pass_world
@@ -22,25 +23,39 @@ from backburner.serving import process
 from backburner.settings import Settings
 from backburner.webhooks.receiver import WebhookReceiver
 
+AGENTS = "backburner.cli.demo_agents:app"  # where the demo's agents find their tools
 _WEBHOOK_SECONDS = 30.0
 
 
 @click.command()
 @click.option("--items", type=click.IntRange(1, 1_000_000), default=1000, help="How many requests to send.")
+@click.option(
+    "--agents",
+    is_flag=False,
+    flag_value=50,
+    type=click.IntRange(1, 10_000),
+    help="Show so many agents that use tools instead.  [50]",
+)
 @click.option("--once", is_flag=True, help="Exit when the batch is done, instead of serving on.")
 @click.option("--port", type=click.IntRange(0, 65_535), default=0, help="Where to listen.  [any free port]")
 @pass_world
-def demo(world: World, items: int, once: bool, port: int) -> int:
+def demo(world: World, items: int, agents: int | None, once: bool, port: int) -> int:
     """Run a batch through a real server on a temporary SQLite database and a simulated provider, over real HTTP.
 
     Shows its progress, receives its signed webhook and sums it up. Then serves on, for trying things, until Ctrl-C.
     """
     logs.configure(level="warning", log_format="text")
     with tempfile.TemporaryDirectory(prefix="backburner-demo-") as folder:
-        return trio.run(_Demo(world=world, items=items, once=once, settings=_settings(Path(folder), items, port)).run)
+        settings = _settings(Path(folder), agents or items, port, app=None if agents is None else AGENTS)
+        show_case = _Demo(world=world, count=agents or items, once=once, settings=settings, story=_story(agents))
+        return trio.run(show_case.run)
 
 
-def _settings(folder: Path, items: int, port: int) -> Settings:
+def _story(agents: int | None) -> ModuleType:
+    return demo_batch if agents is None else demo_agents
+
+
+def _settings(folder: Path, items: int, port: int, *, app: str | None) -> Settings:
     """Quicker than in earnest, and webhooks may go to this machine."""
     return Settings(
         database_url=f"sqlite:///{folder / 'demo.db'}",
@@ -51,7 +66,8 @@ def _settings(folder: Path, items: int, port: int) -> Settings:
         chunk_items=max(1, min(10_000, items // 10)),
         poll_running_llm_batches_interval_seconds=0.5,
         poll_jitter_seconds=0.1,
-        sandbox_batch_seconds=3.0,
+        sandbox_batch_seconds=3.0 if app is None else 1.0,
+        app=app,
     )
 
 
@@ -60,8 +76,9 @@ class _Demo:
     """One server, one receiver of webhooks, and one client in a thread."""
 
     world: World
-    items: int
+    count: int  #: requests, or agents
     once: bool
+    story: Any  #: what is sent and told: a module with `run`, `check` and `summarize`
     settings: Settings
 
     async def run(self) -> int:
@@ -86,13 +103,13 @@ class _Demo:
     async def _conduct(self, ready: process.Ready, receiver: WebhookReceiver, callback_url: str) -> Exit:
         say(f"Server:   {ready.url} on a temporary database, with a simulated provider")
         with Client(ready.url, ready.admin_key) as client:
-            work = partial(demo_batch.run, self.world, client, self.items, callback_url)
+            work = partial(self.story.run, self.world, client, self.count, callback_url)
             ended = await trio.to_thread.run_sync(work, abandon_on_cancel=True)
         webhook: dict[str, Any] | None = None
         with trio.move_on_after(_WEBHOOK_SECONDS):
             webhook = (await receiver.received.receive()).payload
-        demo_batch.check(ended, self.items, webhook)
-        demo_batch.summarize(ended, webhook or {})
+        self.story.check(ended, self.count, webhook)
+        self.story.summarize(ended, webhook or {})
         if not self.once:
             _invite(ready)
         return Exit.OK

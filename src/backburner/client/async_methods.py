@@ -11,6 +11,7 @@ from backburner.client.async_connection import AsyncConnection
 from backburner.client.async_streams import Rows
 from backburner.client.conversations import Message, Run, Step
 from backburner.client.operations import AuditEntry, Key, Organization, User
+from backburner.client.results import Job
 
 T = TypeVar("T")
 
@@ -33,6 +34,14 @@ class AsyncMethods:
 
     async def run(self, run_id: str) -> Run:
         return await self._call(conversations.run(run_id))
+
+    async def start_run(self, params: Mapping[str, Any], *, idempotency_key: str | None = None, **fields: Any) -> Job:
+        """Start one conversation of an agent. Fields as in `POST /v1/runs`: agent, agent_id, callback_url, …"""
+        return await self._call(conversations.start_run(params, fields, idempotency_key))
+
+    async def fork_run(self, run_id: str, *, idempotency_key: str | None = None, **fields: Any) -> Job:
+        """Start a run that goes on from a step of another: `step` or `round`, and `params` that replace others."""
+        return await self._call(conversations.fork_run(run_id, fields, idempotency_key))
 
     def steps(self, whose: str, **filters: Any) -> Rows[Step]:
         return self._all(conversations.steps(whose, filters))

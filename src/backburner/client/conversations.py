@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 
 from backburner.client.asks import Ask, Page, listing
-from backburner.client.results import Usage, record
+from backburner.client.results import Job, Usage, record
 
 #: Which lists of steps and messages there are: by how the id of what they belong to begins.
 _STEPS_OF = {"job": "jobs", "run": "runs"}
@@ -85,6 +85,16 @@ def runs(filters: Mapping[str, Any]) -> Ask[Page[Run]]:
 
 def run(run_id: str) -> Ask[Run]:
     return Ask(method="GET", path=f"/v1/runs/{run_id}", read=record(Run))
+
+
+def start_run(params: Mapping[str, Any], fields: Mapping[str, Any], key: str | None) -> Ask[Job]:
+    asked = {"params": dict(params), **fields}
+    return Ask(method="POST", path="/v1/runs", json=asked, read=record(Job), idempotency_key=key)
+
+
+def fork_run(run_id: str, fields: Mapping[str, Any], key: str | None) -> Ask[Job]:
+    path = f"/v1/runs/{run_id}/fork"
+    return Ask(method="POST", path=path, json=dict(fields), read=record(Job), idempotency_key=key)
 
 
 def steps(whose: str, filters: Mapping[str, Any]) -> Ask[Page[Step]]:

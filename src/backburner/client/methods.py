@@ -10,6 +10,7 @@ from backburner.client.asks import Ask, Page
 from backburner.client.connection import Connection
 from backburner.client.conversations import Message, Run, Step
 from backburner.client.operations import AuditEntry, Key, Organization, User
+from backburner.client.results import Job
 
 T = TypeVar("T")
 
@@ -36,6 +37,14 @@ class Methods:
 
     def run(self, run_id: str) -> Run:
         return self._call(conversations.run(run_id))
+
+    def start_run(self, params: Mapping[str, Any], *, idempotency_key: str | None = None, **fields: Any) -> Job:
+        """Start one conversation of an agent. Fields as in `POST /v1/runs`: agent, agent_id, callback_url, …"""
+        return self._call(conversations.start_run(params, fields, idempotency_key))
+
+    def fork_run(self, run_id: str, *, idempotency_key: str | None = None, **fields: Any) -> Job:
+        """Start a run that goes on from a step of another: `step` or `round`, and `params` that replace others."""
+        return self._call(conversations.fork_run(run_id, fields, idempotency_key))
 
     def steps(self, whose: str, **filters: Any) -> Iterator[Step]:
         """Of the job or the run with this id, oldest first; `item="…"` chooses one item of a job by its custom id."""

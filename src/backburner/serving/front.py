@@ -8,6 +8,7 @@ import attrs
 import trio
 
 from backburner import __version__
+from backburner.actors.toolbox import spec_of
 from backburner.execution.watchdog import LoopWatch, ProcessMeter
 from backburner.figures import ProcessFigures
 from backburner.http.app import create_app
@@ -85,6 +86,7 @@ class Front:
             metrics_public=settings.metrics_public,
             registry=system.metrics.registry,
             handlers=system.background.app.handlers,
+            tools={name: spec_of(tool) for name, tool in system.background.app.tools.items()},
             max_queued_jobs=settings.max_queued_jobs,
             work=system.work,
             status=self._status,

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from backburner.actors.children import ChildLimits
 from backburner.actors.listener import Feed
+from backburner.actors.toolbox import Toolbox
 from backburner.app import App
 from backburner.background import Background
 from backburner.execution.executors import Executors
@@ -24,6 +25,7 @@ from backburner.storage import fence, postgresql
 from backburner.storage.database import Database
 from backburner.storage.local_leadership import LocalLeadership
 from backburner.system import System
+from backburner.webhooks.http_tools import HttpTools
 from backburner.webhooks.pinned import pinned_transport
 from backburner.webhooks.sender import WebhookSender
 
@@ -39,11 +41,21 @@ def make_system(
     open_provider: OpenProvider,
     app: App,
 ) -> System:
+    allow_private = settings.callback_allow_private_networks
+    transport = pinned_transport(allow_private=allow_private)
     sender = WebhookSender(
-        transport=pinned_transport(allow_private=settings.callback_allow_private_networks),
+        transport=transport,
         clock=origins.clock,
         timeout=settings.callback_timeout_seconds,
-        allow_private=settings.callback_allow_private_networks,
+        allow_private=allow_private,
+    )
+    background = background_of(settings, app, instance_id)
+    toolbox = Toolbox(
+        tools=app.tools,
+        executors=background.executors,
+        http=HttpTools(transport=transport, clock=origins.clock, allow_private=allow_private),
+        database=database,
+        clock=origins.clock,
     )
     return System(
         database=database,
@@ -55,7 +67,8 @@ def make_system(
         random=origins.random,
         ids=origins.ids,
         pace=pace_of(settings),
-        background=background_of(settings, app, instance_id),
+        background=background,
+        run_tool=toolbox,
         feed=_feed(database),
     )
 
@@ -78,6 +91,7 @@ def pace_of(settings: Settings) -> Pace:
         callback_concurrency=settings.callback_concurrency,
         callback_timeout=settings.callback_timeout_seconds,
         drain=settings.shutdown_grace_seconds / 3,
+        chunk_bytes=settings.chunk_bytes,
         may_lead=settings.enable_batch_job_polling,
         job_lease=settings.job_lease_seconds,
         jobs_per_organization=settings.jobs_per_organization,
