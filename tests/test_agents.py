@@ -18,7 +18,7 @@ from tests.world import PACE, World, open_world, params
 from backburner.agent_options import AgentOptions, Prices, ToolSpec, kept
 from backburner.model import Job
 from backburner.providers.sandbox.options import SandboxOptions
-from backburner.states import ConversationState, ItemStatus, JobStatus, JobType
+from backburner.states import ConversationState, ItemStatus, JobStatus, JobType, ToolCallState
 from backburner.storage import agent_requests, batches, jobs
 from backburner.storage.ledger import StartedCall
 from backburner.storage.messages import MessageSpan, list_messages
@@ -60,7 +60,8 @@ async def submitted(world: World, *texts: str, agent: AgentOptions = AGENT, **jo
 
 async def end_of(world: World, job: Job, **kwargs: object) -> Job:
     async with world.instance() as system:
-        await world.ended(system, job)
+        with trio.fail_after(100_000):
+            await world.ended(system, job)
         await trio.sleep(400)
     await settled(world, job, **kwargs)
     return await world.job(job)
@@ -204,6 +205,20 @@ async def test_a_deadline_ends_what_goes_on(autojump_clock):
         assert await ends(world) == [("canceled", "deadline_exceeded"), ("succeeded", "end_turn")]
 
 
+@attrs.define
+class OnceFinished:
+    """A call whose result is stored is never begun again."""
+
+    world: World
+    bench: Bench
+    known: dict[str, int] = attrs.field(factory=dict)
+
+    async def hold(self) -> None:
+        finished = sa.select(tool_calls.c.tool_use_id).where(tool_calls.c.state == ToolCallState.FINISHED)
+        for call in await self.world.database.read(lambda tx: tx.execute(finished).scalars().all()):
+            assert self.known.setdefault(call, self.bench.begun[call]) == self.bench.begun[call]
+
+
 # --- crashes -----------------------------------------------------------------------------------------------
 
 
@@ -232,10 +247,13 @@ async def test_a_kill_in_any_state_changes_nothing_in_the_end(state, autojump_cl
             with trio.move_on_after(300):
                 await reached(world, state)
         await Invariants(world).hold()
+        once = OnceFinished(world, bench)
+        await once.hold()
         ended = await end_of(world, job, told_twice=True)
+        await once.hold()
         assert ended.counts.succeeded == 4
         assert {len(ids) for ids in provider_batches_by_nonce(world.sandbox).values()} == {1}
-        assert set(bench.ended.values()) == {1}
+        assert {(state, is_error) for _, state, _, is_error in await calls(world)} == {("finished", False)}
 
 
 FAULTS = ["create:lost_response@p0.3", "create:413@2x1", "results:truncate@1", "create:529@p0.2"]
@@ -249,16 +267,16 @@ async def a_hard_life(random: Random) -> None:
         world.run_tool = bench = Bench(seconds=1)
         texts = [f"{random.choice([ADDS, LOOKS])} [sandbox:rounds={random.randint(1, 3)}]" for _ in range(6)]
         job = await submitted(world, *texts, "hello", "[sandbox:pauses=1]", chunk_items=3)
-        invariants = Invariants(world)
+        invariants, once = Invariants(world), OnceFinished(world, bench)
         for _ in range(4):
             await killed_at_step(world, random.randint(100, 4000))
             await invariants.hold()
+            await once.hold()
         ended = await end_of(world, job, told_twice=True)
         assert ended.counts.succeeded == 8
         assert {len(ids) for ids in provider_batches_by_nonce(world.sandbox).values()} == {1}
-        finished = [call for call in await calls(world) if call[3] is False]
-        assert len(bench.ended) >= len(finished)
-        assert all(count == 1 for count in bench.ended.values())
+        await once.hold()
+        assert {state for _, state, _, _ in await calls(world)} == {"finished"}
 
 
 @pytest.mark.parametrize("seed", range(20))

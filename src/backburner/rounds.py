@@ -79,9 +79,7 @@ def decide(answer: Answer, agent: AgentOptions, *, round: int, used: Usage, stop
     `stopping`: why the whole job is being ended, if it is; what the model has finished counts all the same.
     """
     if answer.status is not ItemStatus.SUCCEEDED:
-        if stopping is not None and answer.status is ItemStatus.CANCELED:
-            return Done(answer.status, stopped(stopping).stop_reason)
-        return Done(answer.status, REASONS[answer.status])
+        return Done(answer.status, _reason(answer.status, stopping))
     if answer.stop_reason not in GOES_ON or answer.is_empty:
         return Done(ItemStatus.SUCCEEDED, answer.stop_reason or REASONS[ItemStatus.SUCCEEDED])
     if stopping is not None:
@@ -91,6 +89,13 @@ def decide(answer: Answer, agent: AgentOptions, *, round: int, used: Usage, stop
     if answer.stop_reason == "pause_turn":
         return GoOn()
     return CallTools(answer.calls) if answer.calls else Done(ItemStatus.ERRORED, INVALID_CALL)
+
+
+def _reason(status: ItemStatus, stopping: str | None) -> str:
+    """Why there is no answer. The provider cancels what it is told to: then the reason is ours."""
+    if stopping is not None and status is ItemStatus.CANCELED:
+        return stopped(stopping).stop_reason
+    return REASONS[status]
 
 
 def exceeded(agent: AgentOptions, *, round: int, used: Usage) -> str | None:  # noqa: A002  # the glossary's word

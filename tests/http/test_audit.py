@@ -113,6 +113,8 @@ CHANGES: dict[str, tuple[Any, Any, str]] = {
     "POST /v1/batches": (nothing, call("POST", "/v1/batches", {"requests": requests(2)}), "batch.create"),
     "POST /v1/batches/<job_id>/retry": (an_ended_batch, call("POST", "/v1/batches/{}/retry"), "batch.retry"),
     "POST /v1/batches/<job_id>/cancel": (a_batch, call("POST", "/v1/batches/{}/cancel"), "job.cancel"),
+    "POST /v1/runs": (nothing, call("POST", "/v1/runs", {"params": request(1)["params"]}), "run.create"),
+    "POST /v1/runs/<run_id>/fork": (a_run, call("POST", "/v1/runs/{}/fork"), "run.fork"),
     "POST /v1/jobs": (nothing, call("POST", "/v1/jobs", {"metadata": {"a": 1}}), "job.create"),
     "PATCH /v1/jobs/<job_id>": (plain, call("PATCH", "/v1/jobs/{}", {"metadata": {"a": 1}}), "job.update"),
     "DELETE /v1/jobs/<job_id>": (an_ended_batch, call("DELETE", "/v1/jobs/{}"), "job.delete"),

@@ -18,7 +18,8 @@ from backburner.states import ItemStatus
 
 #: Operations whose rules no schema can say: future times, URLs that may be called, ids of one list, …
 RULED = (
-    "create_batch", "create_job", "create_key", "retry_batch", "update_job", "list_job_steps", "list_job_messages",
+    "create_batch", "create_job", "create_run", "fork_run", "create_key",
+    "retry_batch", "update_job", "list_job_steps", "list_job_messages",
     "list_run_steps", "list_run_messages", "list_step_messages", "list_items",
 )  # fmt: skip
 #: A key that was used with another body is refused.

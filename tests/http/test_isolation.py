@@ -32,6 +32,7 @@ OPERATORS = re.compile(r"/(v1|api)/admin/(scheduler/|batches(/|$)|organizations$
 BODIES: Mapping[str, Any] = {
     "POST /batches": {"requests": [request(1)]},
     "POST /messages/batches": {"requests": [request(1)]},
+    "POST /runs": {"params": request(1)["params"]},
     "PATCH /jobs/<job_id>": {"metadata": {"a": 1}},
     "POST /admin/batches/<batch_id>/adopt": {"provider_batch_id": "msgbatch_1"},
 }

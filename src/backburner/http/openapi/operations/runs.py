@@ -49,7 +49,7 @@ OPERATIONS: Operations = {
         tag="Runs",
         summary="Go on from a step of a run",
         about="A new run whose first request is that of the step; `params` replace members of it.",
-        bodies=[Body(type=create_run.Fork, example={"round": 2, "params": {"max_tokens": 2048}})],
+        bodies=[Body(type=create_run.Fork, example={"round": 2, "params": {"max_tokens": 2048}}, required=False)],
         answers={202: Answer(about="The new run's job was made.", type=Job, headers=_LOCATION)},
     ),
     runs.get_run: Operation(tag="Runs", summary="Get a run", answers={200: Answer(about="The run.", type=Run)}),
