@@ -120,15 +120,17 @@ class ToolCaller:
         await self._finish(call, failed("The tool could not be called."))
 
     async def _finish(self, call: StartedCall, outcome: ToolOutcome) -> None:
-        await self.writes.durable(
-            ToolFinished(
-                term=self.mandate.term,
-                place=call.place,
-                content=outcome.content,
-                is_error=outcome.is_error,
-                at=self.clock.now(),
-            )
+        finished = ToolFinished(
+            term=self.mandate.term,
+            place=call.place,
+            content=outcome.content,
+            is_error=outcome.is_error,
+            at=self.clock.now(),
         )
+        try:
+            await self.writes.durable(finished)
+        except trio.ClosedResourceError:  # the instance is torn down; the next one finds the call as begun
+            log.warning("outcome of a tool call not stored", tool=call.name, call=call.tool_use_id)
 
 
 def _may_run_again(call: StartedCall) -> bool:
