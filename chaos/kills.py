@@ -11,16 +11,16 @@ from typing import Any
 
 import attrs
 from tests.postgres import PostgresServer
-from tests.processes.harness import Process, Starting
+from tests.processes.harness import Process
 
-from chaos.arena import Arena, arena
-from chaos.office import await_takeover, epoch_of, leader_pid
+from chaos.arena import arena
+from chaos.crew import Crew
+from chaos.office import await_takeover, epoch_of
 from chaos.outcome import Outcome, took
 
 KINDS = ("submit", "ingest", "deliver")
 LATEST = 0.05  # seconds after the moment that was waited for
 NOTHING_HAPPENS = 20.0  # seconds after which it is killed anyway
-STANDBYS = 2
 
 
 @attrs.define(eq=False)
@@ -93,30 +93,3 @@ def kill_loop(
         figures: dict[str, Any] = {"kills": len(terms), "at the chosen moment": hits}
         figures |= took("kill → next term", terms) | took("kill → first fenced write", writes)
         return Outcome(figures=figures | found.audit(crew.leader))
-
-
-@attrs.define(eq=False)
-class Crew:
-    """A leader and those who wait for its office. On SQLite they are not ready before they have it."""
-
-    arena: Arena
-    leader: Process = attrs.field(init=False)
-    _waiting: list[Starting] = attrs.field(factory=list, init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self.leader = self.arena.start().ready()
-        self.arena.url = self.leader.url
-        self._waiting = [self._start() for _ in range(STANDBYS)]
-
-    def _start(self) -> Starting:
-        return self.arena.start(*(("--standby",) if self.arena.is_sqlite else ()))
-
-    def replace(self, epoch: int) -> None:
-        """Find out who leads after the leader's death, and start another who waits."""
-        self.leader.popen.wait()
-        self._waiting.append(self._start())
-        pid = leader_pid(self.arena.database, after=epoch)
-        (heir,) = (each for each in self._waiting if each.popen.pid == pid)
-        self._waiting.remove(heir)
-        self.leader = heir.ready()
-        self.arena.url = self.leader.url

@@ -42,7 +42,7 @@ SETTINGS = {
 }
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True, eq=False)
 class PostgresServer:
     """A running server of this test session; anybody on 127.0.0.1 may log in as `postgres`."""
 
@@ -54,6 +54,19 @@ class PostgresServer:
     def url(self, database: str = "postgres") -> str:
         """A libpq URL. SQLAlchemy wants `postgresql+psycopg://` in its place."""
         return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
+
+    def stop(self, number: int = signal.SIGINT) -> None:
+        """SIGINT stops fast, SIGQUIT at once, as a crash. The data stays."""
+        self.process.send_signal(number)
+        self.process.wait(60)
+
+    def start(self) -> None:
+        """Start again after `stop`, on the same port."""
+        with self.log.open("ab") as output:
+            self.process = subprocess.Popen(
+                self.process.args, stdout=output, stderr=output, cwd="/", preexec_fn=_die_with_parent, **_identity()
+            )
+        _await_ready(self)
 
     @contextlib.contextmanager
     def database(self, *, template: str = "template1") -> Iterator[str]:

@@ -94,9 +94,15 @@ class Starting:
 
     popen: subprocess.Popen[str]
     log: Path
+    known: Process | None = None  #: once it is ready
 
     def ready(self) -> Process:
         """Wait for it. Raises AssertionError with the end of its log when it ends instead."""
+        if self.known is None:
+            self.known = self._told()
+        return self.known
+
+    def _told(self) -> Process:
         assert self.popen.stdout is not None
         for line in self.popen.stdout:
             event = msgspec.json.decode(line)

@@ -39,7 +39,7 @@ def recount(tx: sa.Connection, job_key: int) -> list[str]:
     batches = list(tx.execute(found.order_by(provider_batches.c.round, provider_batches.c.first_idx)))
     stored, used = _stored(tx, job_key)
     problems = [*_batches(batches, stored), *_totals(job, batches), *_usage(job, used)]
-    if all(batch.round == 1 for batch in batches) and getattr(job, "agent", None) is None:
+    if all(batch.round == 1 for batch in batches) and job.agent is None:
         problems += [*_outcomes(job, batches, stored), *_ranges(job, batches)]
     return [f"{job.public_id}: {problem}" for problem in problems]
 

@@ -1,0 +1,108 @@
+"""`python -m chaos`: run scenarios, each on servers and databases of its own, and say what was seen."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from functools import partial
+
+import attrs
+from tests.postgres import running_server
+
+from chaos import outside, postgres_faults, sqlite_faults, terms
+from chaos.kills import kill_loop
+from chaos.outcome import Outcome
+
+DOWN = 30.0  # seconds that PostgreSQL is away
+
+
+@attrs.frozen
+class Options:
+    """What may be chosen."""
+
+    kills: int
+    until: float  # on the monotonic clock
+    seed: int
+    forked: bool
+
+
+def _kills_sqlite(options: Options) -> Outcome:
+    return kill_loop(None, options.kills, seed=options.seed, until=options.until, forked=options.forked)
+
+
+def _kills_postgresql(options: Options) -> Outcome:
+    with running_server() as server:
+        return kill_loop(server, options.kills, seed=options.seed, until=options.until, forked=options.forked)
+
+
+def _plain(run: Callable[..., Outcome], *arguments: float) -> Callable[[Options], Outcome]:
+    return lambda _: partial(run, *arguments)()
+
+
+SCENARIOS: dict[str, Callable[[Options], Outcome]] = {
+    "kills-sqlite": _kills_sqlite,
+    "kills-postgresql": _kills_postgresql,
+    "freeze": _plain(postgres_faults.frozen, 3),
+    "partition": _plain(postgres_faults.partition, 3),
+    "terminate": _plain(postgres_faults.terminated, 5),
+    "restart": _plain(postgres_faults.restarted, DOWN),
+    "pooler": _plain(postgres_faults.pooled),
+    "index": _plain(postgres_faults.index_built),
+    "terms": _plain(terms.leader_changes, 1000),
+    "disk-full": _plain(sqlite_faults.disk_full),
+    "foreign-process": _plain(sqlite_faults.foreign_process, 3),
+    "sigterm": _plain(sqlite_faults.sigterm, 3),
+    "receivers": _plain(outside.dead_receivers, 40),
+    "sentinels": _plain(outside.sentinels),
+    "restore": _plain(outside.restored),
+}
+
+
+def main() -> int:
+    arguments = _arguments()
+    until = time.monotonic() + arguments.minutes * 60
+    options = Options(kills=arguments.kills, until=until, seed=arguments.seed, forked=not arguments.whole)
+    outcomes = {}
+    for name in arguments.only or SCENARIOS:
+        if time.monotonic() > until:
+            outcomes[name] = "not run: out of time"
+        else:
+            outcomes[name] = _run(name, options)
+    print("\nSummary")
+    for name, outcome in outcomes.items():
+        print(f"{name:<18} {outcome}")
+    return 1 if any(outcome.startswith("VIOLATED") for outcome in outcomes.values()) else 0
+
+
+def _run(name: str, options: Options) -> str:
+    """What became of a scenario, in a few words; its figures are printed."""
+    print(f"{name} … (load average {os.getloadavg()[0]:.1f})", flush=True)
+    began = time.monotonic()
+    try:
+        outcome = SCENARIOS[name](options)
+    except Exception as error:
+        traceback.print_exc()
+        return f"VIOLATED: {str(error)[:300]}"
+    for what, value in outcome.figures.items():
+        print(f"    {what}: {value}", flush=True)
+    return f"held ({time.monotonic() - began:.0f} s)"
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="chaos", description=__doc__)
+    parser.add_argument("--only", nargs="+", choices=[*SCENARIOS], metavar="NAME", help=f"of {', '.join(SCENARIOS)}")
+    parser.add_argument("--kills", type=int, default=30, help="of each kill loop (30)")
+    parser.add_argument(
+        "--minutes", type=float, default=30, help="no scenario begins, no server is killed after that (30)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the moments and the load")
+    parser.add_argument("--whole", action="store_true", help="start every server whole, instead of forking them loaded")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
