@@ -96,9 +96,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="chaos", description=__doc__)
     parser.add_argument("--only", nargs="+", choices=[*SCENARIOS], metavar="NAME", help=f"of {', '.join(SCENARIOS)}")
     parser.add_argument("--kills", type=int, default=30, help="of each kill loop (30)")
-    parser.add_argument(
-        "--minutes", type=float, default=30, help="no scenario begins, no server is killed after that (30)"
-    )
+    parser.add_argument("--minutes", type=float, default=30, help="nothing begins after that (30)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments and the load")
     parser.add_argument("--whole", action="store_true", help="start every server whole, instead of forking them loaded")
     return parser.parse_args()

@@ -60,10 +60,10 @@ def frozen(rounds: int) -> Outcome:
 def partition(rounds: int) -> Outcome:
     """The leader's way to the database falls silent; another leads; the way is healed, and the old one follows."""
     with running_server() as server, arena(server, forked=True) as found, ExitStack() as clients:
-        clients.enter_context(found.workload())
-        times = []
         direct = found.start().ready()
         found.url = direct.url
+        clients.enter_context(found.workload())
+        times = []
         for _ in range(rounds):
             with Proxy(server.port) as wire:
                 behind = found.database.replace(f":{server.port}/", f":{wire.port}/")
