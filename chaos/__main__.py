@@ -39,6 +39,11 @@ def _kills_postgresql(options: Options) -> Outcome:
         return kill_loop(server, options.kills, seed=options.seed, until=options.until, forked=options.forked)
 
 
+def _pooler(_: Options) -> Outcome:
+    with running_server() as server:
+        return postgres_faults.pooled(server)
+
+
 def _plain(run: Callable[..., Outcome], *arguments: float) -> Callable[[Options], Outcome]:
     return lambda _: partial(run, *arguments)()
 
@@ -50,7 +55,7 @@ SCENARIOS: dict[str, Callable[[Options], Outcome]] = {
     "partition": _plain(postgres_faults.partition, 3),
     "terminate": _plain(postgres_faults.terminated, 5),
     "restart": _plain(postgres_faults.restarted, DOWN),
-    "pooler": _plain(postgres_faults.pooled),
+    "pooler": _pooler,
     "index": _plain(postgres_faults.index_built),
     "terms": _plain(terms.leader_changes, 1000),
     "disk-full": _plain(sqlite_faults.disk_full),

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx2
 import psycopg
-from tests.postgres import running_server
+from tests.postgres import PostgresServer, running_server
 from tests.processes.harness import KEY
 
 from chaos.arena import arena
@@ -149,9 +149,9 @@ def _answer_while_away(url: str) -> str:
     return f"{answer.status_code}, Retry-After {answer.headers['retry-after']}"
 
 
-def pooled() -> Outcome:
+def pooled(server: PostgresServer) -> Outcome:
     """Behind a transaction pooler an instance must not lead, and must say why."""
-    with running_server() as server, arena(server, forked=True) as found:
+    with arena(server, forked=True) as found:
         direct = found.start().ready()  # makes the schema
         direct.stop()
         with Pooler(server.port, found.database.rpartition("/")[2]) as pooler:

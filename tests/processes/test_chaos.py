@@ -1,0 +1,33 @@
+"""The quick part of `scripts/chaos`: a few kills at chosen moments, a full disk, a pooler, a backup put back."""
+
+from __future__ import annotations
+
+import pytest
+from chaos import outside, postgres_faults, sqlite_faults
+from chaos.kills import KINDS, kill_loop
+
+pytestmark = pytest.mark.processes
+
+
+def test_kills_in_the_middle_of_everything_lose_nothing_and_pay_nothing_twice():
+    found = kill_loop(None, len(KINDS), progress=lambda _: None).figures
+
+    assert found["kills"] == len(KINDS)
+    assert found["items"] > 0
+
+
+def test_a_backup_made_under_load_is_put_back_and_nothing_is_paid_for_twice():
+    assert outside.restored().figures["restore"].endswith("before they are submitted")
+
+
+def test_a_full_disk_turns_requests_away_and_loses_nothing():
+    assert sqlite_faults.disk_full().figures["answers while the disk is full"]["503"] > 0
+
+
+def test_no_spelling_of_a_loopback_address_is_connected_to():
+    assert outside.sentinels().figures["connections"] == 0
+
+
+@pytest.mark.postgresql
+def test_an_instance_behind_a_transaction_pooler_does_not_lead_and_says_why(postgres_server):
+    assert "pooler" in postgres_faults.pooled(postgres_server).figures["refusal"]
