@@ -16,7 +16,7 @@ from tests.processes.receiver import Receiver
 from chaos.ledger import Ledger, Violation
 from chaos.proxy import Proxy
 from chaos.workload import Workload
-from chaos.zygote import Zygote
+from chaos.zygote import Zygote, shared
 
 BATCH_SECONDS = "0.2-1"
 SUBMIT, READ = b"POST /v1/messages/batches HTTP", b"/results HTTP"
@@ -101,5 +101,5 @@ def arena(
             proxy=proxy,
             receiver=receiver,
             stack=stack,
-            zygote=stack.enter_context(Zygote()) if forked else None,
+            zygote=shared() if forked else None,
         )

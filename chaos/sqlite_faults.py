@@ -27,13 +27,18 @@ connection.close()
 """
 
 
-def disk_full() -> Outcome:
-    """No file of the server may grow any more; requests are turned away; then there is space again."""
+def disk_full(*, calm: bool = False) -> Outcome:
+    """No file of the server may grow any more; requests are turned away; then there is space again.
+
+    With `calm` nothing is being submitted at that moment: the key of a submission that failed may be held for a while.
+    """
     with arena(None, forked=True) as found, ExitStack() as clients:
         server = found.start().ready()
         found.url = server.url
         clients.enter_context(found.workload())
-        time.sleep(3)
+        time.sleep(2)
+        if calm:
+            clients.close()
         resource.prlimit(server.popen.pid, resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
         answers = _answers_when_full(server)
         if server.popen.poll() is not None:

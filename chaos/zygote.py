@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import select
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import IO, Any, Self
 
@@ -70,6 +72,14 @@ class Zygote:
         stdout = pipe.open()
         pipe.unlink()
         return Forked(pid, stdout)
+
+
+@cache
+def shared() -> Zygote:
+    """One for this process, until it ends: loading the program takes longer than many scenarios."""
+    zygote = Zygote()
+    atexit.register(zygote.__exit__)
+    return zygote.__enter__()
 
 
 def main() -> None:

@@ -72,7 +72,7 @@ def run(folder: Path, *arguments: str, environ: Mapping[str, str] | None = None)
         env={**os.environ, "BACKBURNER_PROFILE": str(folder / "profile.toml"), **(environ or {})},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
         check=False,
     )
 

