@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 import sqlalchemy as sa
 
-from backburner.errors import Conflict, Invalid, StorageUnusable
+from backburner.errors import Invalid, StorageUnusable
 from backburner.storage import backups, doubt, migrate, recount, sqlite
 from backburner.storage.database import Database, open_database, parse_url, translated
 from backburner.storage.file_lock import Holder, acquire
@@ -118,7 +118,7 @@ def _replaced(target: Path, now: datetime) -> list[str]:
 def restored(url: str, *, now: datetime) -> list[str]:
     """Say that a database was put back to an older state by other means; returns what was done.
 
-    Raises AlreadyHeld while a server has the SQLite file, Conflict while an instance leads on PostgreSQL.
+    Raises AlreadyHeld while a server has the SQLite file, StorageUnusable while an instance leads on PostgreSQL.
     """
     with _held(url, now, "db restored"), _database(url) as database, database.writing.begin() as tx:
         if not database.is_sqlite:
@@ -132,7 +132,7 @@ def _require_no_leader(tx: sa.Connection) -> None:
     schema = tx.execute(sa.text("SELECT current_schema()")).scalar_one()
     free = tx.execute(sa.text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": lock_key(schema)}).scalar_one()
     if not free:
-        raise Conflict("leader_active", "An instance leads on this database; stop every instance first.")
+        raise StorageUnusable("An instance leads on this database; stop every instance first.")
 
 
 def _doubted(number: int) -> list[str]:
