@@ -42,8 +42,12 @@ async def provider_for(settings: Settings, origins: Origins, database: Database)
 
 
 async def preload() -> None:
-    """Load the SDK, which takes a second, before a standby has to take over in two."""
-    await trio.to_thread.run_sync(partial(importlib.import_module, "backburner.providers.anthropic_calls"))
+    """Load the SDK, which takes a second, before a standby has to take over in two.
+
+    Cancelled, it goes on behind the scenes: nobody who asks for a stop is to wait for it.
+    """
+    load = partial(importlib.import_module, "backburner.providers.anthropic_calls")
+    await trio.to_thread.run_sync(load, abandon_on_cancel=True)
 
 
 @asynccontextmanager
@@ -52,6 +56,7 @@ async def frozen(open_provider: OpenProvider) -> AsyncIterator[Provider]:
 
     The SDK alone holds so many objects that each full collection would stall the loop for a tenth of a second.
     """
+    await preload()
     async with open_provider() as provider:
         gc.collect()
         gc.freeze()
