@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import timedelta
+from functools import partial
 from random import Random
 
 import attrs
@@ -259,9 +260,9 @@ async def test_a_kill_in_any_state_changes_nothing_in_the_end(state, autojump_cl
 FAULTS = ["create:lost_response@p0.3", "create:413@2x1", "results:truncate@1", "create:529@p0.2"]
 
 
-async def a_hard_life(random: Random) -> None:
+async def a_hard_life(random: Random, url: str = "sqlite://") -> None:
     options = SandboxOptions(batch_seconds=(20, 20), latency_seconds=0.5)
-    async with open_world(seed=random.getrandbits(32), options=options) as world:
+    async with open_world(seed=random.getrandbits(32), options=options, url=url) as world:
         for fault in random.sample(FAULTS, 2):
             world.sandbox.faults.add(fault)
         world.run_tool = bench = Bench(seconds=1)
@@ -282,3 +283,8 @@ async def a_hard_life(random: Random) -> None:
 @pytest.mark.parametrize("seed", range(20))
 def test_killed_at_random_every_tool_finishes_once_and_every_turn_is_paid_once(seed):
     simulated(seed, a_hard_life)
+
+
+@pytest.mark.postgresql
+def test_killed_at_random_on_postgresql(postgres_database):
+    simulated(100, partial(a_hard_life, url=postgres_database))
