@@ -71,7 +71,7 @@ Server = Callable[[httpx2.Request], Awaitable[httpx2.Response]]
 @attrs.define
 class Made:
     world: World
-    toolbox: Toolbox
+    toolbox: Toolbox = attrs.field(init=False)
     server: Server | None = None
     seen: list[httpx2.Request] = attrs.field(factory=list)
 
@@ -89,11 +89,11 @@ class Made:
 async def made(autojump_clock) -> AsyncIterator[Made]:
     executors = Executors(is_inline=True)
     async with open_world() as world, executors.opened():
-        http = HttpTools(
-            transport=httpx2.MockTransport(lambda r: found.answer(r)), clock=world.clock, allow_private=False
+        found = Made(world)
+        http = HttpTools(transport=httpx2.MockTransport(found.answer), clock=world.clock, allow_private=False)
+        found.toolbox = Toolbox(
+            tools=app.tools, executors=executors, http=http, database=world.database, clock=world.clock
         )
-        toolbox = Toolbox(tools=app.tools, executors=executors, http=http, database=world.database, clock=world.clock)
-        found = Made(world, toolbox)
         yield found
 
 
