@@ -14,6 +14,7 @@ import structlog
 import trio
 
 from backburner.api_keys import hash_key, new_key, shown_prefix
+from backburner.background import Background
 from backburner.clock import SystemClock
 from backburner.errors import ProviderUnavailable
 from backburner.ids import Ids
@@ -141,7 +142,9 @@ async def open_batches(database: Database, count: int, due: Callable[[int], date
 
 
 @asynccontextmanager
-async def running(database: Database, provider: SlowProvider, pace: Pace) -> AsyncIterator[System]:
+async def running(
+    database: Database, provider: SlowProvider, pace: Pace, background: Background | None = None
+) -> AsyncIterator[System]:
     """An instance at work on `database`."""
 
     @asynccontextmanager
@@ -170,6 +173,7 @@ async def running(database: Database, provider: SlowProvider, pace: Pace) -> Asy
         random=RANDOM,
         ids=IDS,
         pace=pace,
+        background=background or Background(),
     )
     stop = trio.Event()
     async with trio.open_nursery() as nursery:

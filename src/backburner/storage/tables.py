@@ -534,29 +534,3 @@ work = sa.Table(
     sa.Index(None, "state", "rank", "job_id"),
     sa.Index(None, "state", "lease_until"),
 )
-
-# Files that users send in parts, for `ingest_file`.
-files = sa.Table(
-    "files",
-    metadata,
-    _key(),
-    _public_id(),
-    sa.Column("organization_id", Key, sa.ForeignKey("organizations.id"), nullable=False),
-    sa.Column("name", sa.Text, nullable=False),
-    sa.Column("status", sa.Text, nullable=False),  # uploading | complete
-    sa.Column("size", sa.BigInteger, nullable=False, server_default="0"),
-    sa.Column("parts", sa.Integer, nullable=False, server_default="0"),
-    _time("created_at", nullable=False),
-    _time("touched_at", nullable=False),
-    sa.Index(None, "touched_at"),
-    sqlite_autoincrement=True,
-)
-
-file_parts = sa.Table(
-    "file_parts",
-    metadata,
-    sa.Column("file_id", Key, sa.ForeignKey("files.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
-    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("content", sa.LargeBinary, nullable=False),
-    sa.Column("size", sa.Integer, nullable=False),
-)

@@ -1,4 +1,4 @@
-"""The queue of background jobs, and files that come in parts."""
+"""The queue of background jobs."""
 
 from __future__ import annotations
 
@@ -14,17 +14,11 @@ KEY = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 TIME = sa.DateTime(timezone=True)
 
 
-def upgrade() -> None:
-    _work()
-    _files()
-
-
 def downgrade() -> None:
-    for table in ("file_parts", "files", "work"):
-        op.drop_table(table)
+    op.drop_table("work")
 
 
-def _work() -> None:
+def upgrade() -> None:
     op.create_table(
         "work",
         sa.Column("job_id", KEY, autoincrement=False, nullable=False),
@@ -45,32 +39,3 @@ def _work() -> None:
     )
     op.create_index("ix_work_state_rank_job_id", "work", ["state", "rank", "job_id"], unique=False)
     op.create_index("ix_work_state_lease_until", "work", ["state", "lease_until"], unique=False)
-
-
-def _files() -> None:
-    op.create_table(
-        "files",
-        sa.Column("id", KEY, autoincrement=True, nullable=False),
-        sa.Column("public_id", sa.Text(), nullable=False),
-        sa.Column("organization_id", KEY, nullable=False),
-        sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("status", sa.Text(), nullable=False),
-        sa.Column("size", sa.BigInteger(), server_default="0", nullable=False),
-        sa.Column("parts", sa.Integer(), server_default="0", nullable=False),
-        sa.Column("created_at", TIME, nullable=False),
-        sa.Column("touched_at", TIME, nullable=False),
-        sa.ForeignKeyConstraint(["organization_id"], ["organizations.id"], name="fk_files_organization_id"),
-        sa.PrimaryKeyConstraint("id", name="pk_files"),
-        sa.UniqueConstraint("public_id", name="uq_files_public_id"),
-        sqlite_autoincrement=True,
-    )
-    op.create_index("ix_files_touched_at", "files", ["touched_at"], unique=False)
-    op.create_table(
-        "file_parts",
-        sa.Column("file_id", KEY, autoincrement=False, nullable=False),
-        sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("content", sa.LargeBinary(), nullable=False),
-        sa.Column("size", sa.Integer(), nullable=False),
-        sa.ForeignKeyConstraint(["file_id"], ["files.id"], name="fk_file_parts_file_id", ondelete="CASCADE"),
-        sa.PrimaryKeyConstraint("file_id", "number", name="pk_file_parts"),
-    )
