@@ -20,6 +20,7 @@ from tests.processes.harness import BASE, KEY
 PAGE = os.sysconf("SC_PAGE_SIZE")
 TICKS = os.sysconf("SC_CLK_TCK")
 MEGABYTE = 1024 * 1024
+SERVER = Path(__file__).resolve().with_name("watched_server.py")
 
 
 @attrs.frozen(kw_only=True)
@@ -56,7 +57,8 @@ def watched_server(folder: Path, environ: Mapping[str, str]) -> Iterator[Watched
     stalls = folder / "stalls.txt"
     with (folder / "server.log").open("a") as errors:
         popen = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.watched_server", str(stalls)],
+            [sys.executable, "-P", str(SERVER), str(stalls)],
+            cwd=folder,  # where an embedded provider leaves its state beside a PostgreSQL
             env={**os.environ, **BASE, "BACKBURNER_DATABASE_URL": f"sqlite:///{folder}/bench.db", **environ},
             stdout=subprocess.PIPE,
             stderr=errors,
