@@ -36,7 +36,6 @@ def generates(n: int):
         (where, {}, "thread"),
         (where, {"cpu": True}, "process"),
         (where, {"executor": "process"}, "process"),
-        (where, {"executor": "dask"}, "dask"),
     ],
 )
 def test_the_executor_follows_from_the_kind_of_function(function, options, chosen):
@@ -51,6 +50,7 @@ def test_the_executor_follows_from_the_kind_of_function(function, options, chose
         (fetch, {"cpu": True}),
         (fetch, {"executor": "thread"}),
         (where, {"executor": "async"}),
+        (where, {"executor": "fiber"}),
         (generates, {}),
         (lambda *all_: 0, {}),
         (lambda n: 0, {"concurrency": 0}),

@@ -5,15 +5,15 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import attrs
 
 from backburner.errors import WrongApp
 from backburner.signatures import Signature, signature_of
 
-Executor = Literal["async", "thread", "process", "dask"]
-Choice = Literal["auto", "async", "thread", "process", "dask"]
+Executor = Literal["async", "thread", "process"]
+Choice = Literal["auto", "async", "thread", "process"]
 F = TypeVar("F", bound=Callable[..., Any])
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,254}")
@@ -144,6 +144,8 @@ def choose_executor(function: Callable[..., Any], wanted: Choice, *, cpu: bool) 
 
     Raises WrongApp where `wanted` says what cannot be.
     """
+    if wanted not in get_args(Choice):
+        raise WrongApp(f"There is no executor {wanted!r}; there are {', '.join(get_args(Choice))}.")
     is_async = inspect.iscoroutinefunction(function)
     if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
         raise WrongApp(f"{function.__qualname__} is a generator; it has to return its result.")
