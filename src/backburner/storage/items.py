@@ -148,9 +148,11 @@ class _Ranges:
         return cls(first_round, [batch.first_index for batch in first_round], later)
 
     def batch_of(self, row: Any) -> ProviderBatch:
-        if row.batch_id is not None:
-            return self.later[row.batch_id]
-        return self.batches[bisect_right(self.firsts, row.idx) - 1]
+        return self.first_of(row.idx) if row.batch_id is None else self.later[row.batch_id]
+
+    def first_of(self, index: int) -> ProviderBatch:
+        """In the first round."""
+        return self.batches[bisect_right(self.firsts, index) - 1]
 
 
 def _item(row: Any, ranges: _Ranges) -> Item:
@@ -189,7 +191,12 @@ def _own_line(row: Any, batch: ProviderBatch) -> str | None:
     """The result of our own that an item has whose conversation ended without one, or whose batch was closed."""
     if row.ended is not None:
         return own_result(row.ended, row.reason)
-    if row.round is not None or batch.status not in BATCH_FINAL or batch.fill is None:
+    return None if row.round is not None else _fill(batch)
+
+
+def _fill(batch: ProviderBatch) -> str | None:
+    """The result of our own that an item of a closed batch has."""
+    if batch.status not in BATCH_FINAL or batch.fill is None:
         return None
     code = batch.error.get("code") if isinstance(batch.error, dict) else None
     return own_result(batch.fill, code)
@@ -205,12 +212,14 @@ def results_page(
     """
     view = _view(job)
     query = (
-        sa.select(items.c.idx, items.c.custom_id, view.line, view.round.label("round"), *view.columns())
+        sa.select(items.c.idx, items.c.custom_id, view.line)
         .select_from(view.source)
         .where(items.c.job_id == job.key, items.c.idx > after)
     )
     if job.agent is not None:  # an answer that tools follow is not the result
-        query = query.where(sa.or_(conversations.c.state.is_(None), conversations.c.status.is_not(None)))
+        query = query.add_columns(view.round.label("round"), *view.columns()).where(
+            sa.or_(conversations.c.state.is_(None), conversations.c.status.is_not(None))
+        )
     if statuses:
         query = query.where(view.status.in_([status.value for status in statuses]))
     query = query.order_by(items.c.idx).limit(limit).execution_options(stream_results=True, max_row_buffer=ROWS_AHEAD)
@@ -244,7 +253,10 @@ def _size(rows: Iterable[Any]) -> int:
 
 def _fills(tx: sa.Connection, job: Job, rows: Sequence[Any]) -> dict[int, str | None]:
     ranges = _Ranges.of(tx, job)
-    return {row[0]: _own_line(row, ranges.batch_of(row)) for row in rows if row[2] is None}
+    missing = [row for row in rows if row[2] is None]
+    if job.agent is None:
+        return {row[0]: _fill(ranges.first_of(row[0])) for row in missing}
+    return {row[0]: _own_line(row, ranges.batch_of(row)) for row in missing}
 
 
 def requests_of(tx: sa.Connection, job_key: int) -> int:
