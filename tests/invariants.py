@@ -8,12 +8,12 @@ from typing import Any
 
 import attrs
 import sqlalchemy as sa
+from simulation.account import made_after, results_of
 from tests.agent_invariants import broken_conversations, outcomes_of_agents
 from tests.world import World
 
 from backburner.model import Usage
 from backburner.providers.sandbox.engine import Sandbox
-from backburner.providers.sandbox.items import unpack
 from backburner.reading import total
 from backburner.result_lines import usage_of
 from backburner.states import BATCH_FINAL, OUTCOMES, TERMINAL, BatchStatus
@@ -166,7 +166,7 @@ def _provider(tx: sa.Connection, sandbox: Sandbox) -> Iterator[str]:
 
 
 def _altered(tx: sa.Connection, sandbox: Sandbox, row: Any) -> Iterator[str]:
-    sent = provider_results(sandbox, row.provider_batch_id)
+    sent = results_of(sandbox, row.provider_batch_id)
     for result in tx.execute(sa.select(results).where(results.c.batch_id == row.id)):
         theirs = sent.get(f"{row.nonce}-{result.idx}")
         if result.line != theirs and '"code":"result_' not in result.line:
@@ -176,21 +176,8 @@ def _altered(tx: sa.Connection, sandbox: Sandbox, row: Any) -> Iterator[str]:
 def provider_batches_by_nonce(sandbox: Sandbox) -> dict[str, list[str]]:
     """The ids of the batches that the provider made for each plan."""
     found: dict[str, list[str]] = {}
-    for sequence, batch_id in sandbox._service.register._ordered:
-        page = sandbox._service._store.page(sequence, 0)
-        assert page is not None
-        found.setdefault(unpack(page)[0].custom_id.rpartition("-")[0], []).append(batch_id)
-    return found
-
-
-def provider_results(sandbox: Sandbox, batch_id: str) -> dict[str, str]:
-    """The provider's results by wire id, verbatim."""
-    found = {}
-    batch = sandbox._service.find(batch_id)
-    for chunk in sandbox._service.results(batch):
-        for line in chunk.decode().rstrip("\n").split("\n"):
-            custom_id, result = line.removeprefix('{"custom_id":"').split('","result":', 1)
-            found[custom_id] = result.removesuffix("}")
+    for nonce, batch_id in made_after(sandbox, 0):
+        found.setdefault(nonce, []).append(batch_id)
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 import trio
-from tests.invariants import provider_results
+from simulation.account import results_of
 from tests.scenes import HOOK, end_of, good_end_of, job_under
 from tests.world import open_world, params
 
@@ -117,7 +117,7 @@ async def test_odd_texts_are_kept_byte_for_byte(autojump_clock):
         await trio.sleep(10)
         assert ended.stop_reason == "completed_with_errors"
         (batch,) = await world.database.read(batches_of_job, job.key)
-        sent = provider_results(world.sandbox, batch.provider_batch_id)
+        sent = results_of(world.sandbox, batch.provider_batch_id)
         expected = b"".join(
             b'{"custom_id":"item-%d","result":%b}\n' % (n, sent[f"{batch.nonce}-{n}"].encode())
             for n in range(len(texts))

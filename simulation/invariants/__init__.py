@@ -1,0 +1,34 @@
+"""The promises, as checks. A new one is a class in this package and a line in `INVARIANTS`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from simulation.invariants.base import Invariant
+from simulation.invariants.counts import Counting, Results
+from simulation.invariants.deliveries import Outbox, Webhooks
+from simulation.invariants.jobs import Acknowledged, Endings, Once
+from simulation.invariants.leadership import Fenced, OneSubmitter
+from simulation.invariants.provider import Forgotten, PaidOnce, Polls
+
+if TYPE_CHECKING:
+    from simulation.world import World
+
+#: Each is told of every commit, call, answer and webhook of a run. The order is that in which they are asked.
+INVARIANTS: tuple[Callable[[World], Invariant], ...] = (
+    Endings,
+    Acknowledged,
+    Once,
+    Counting,
+    Results,
+    Outbox,
+    Webhooks,
+    Fenced,
+    OneSubmitter,
+    PaidOnce,
+    Polls,
+    Forgotten,
+)
+
+__all__ = ["INVARIANTS", "Invariant"]

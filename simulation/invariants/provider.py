@@ -1,0 +1,77 @@
+"""The provider: paid once for each plan, asked politely, and no batch forgotten."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, ClassVar
+
+import attrs
+import msgspec
+
+from simulation.invariants.base import Invariant
+from simulation.mirror import FINAL
+from simulation.store import Commit, Row
+
+if TYPE_CHECKING:
+    from simulation.network import Message
+
+LONGEST_WAIT = timedelta(hours=2, minutes=15)  # for the next look, clocks that jump aside
+
+
+@attrs.define(eq=False)
+class PaidOnce(Invariant):
+    name: ClassVar[str] = "the provider makes one batch for each plan"
+
+    def made(self, nonce: str) -> None:
+        made = self.world.account.made[nonce]
+        if len(made) > 1:
+            self.broken(f"the plan {nonce} was made {len(made)} times: {made}")
+
+    def at_end(self) -> None:
+        known = {row["provider_batch_id"] for row in self.mirror.batches.values()}
+        nonces = {row["nonce"]: row for row in self.mirror.batches.values()}
+        for nonce, made in self.world.account.made.items():
+            row = nonces.get(nonce)
+            if row is not None and row["status"] == "ingested" and not known.intersection(made):
+                self.broken(f"{row['public_id']} has its results from elsewhere than {made}")
+
+
+@attrs.define(eq=False)
+class Polls(Invariant):
+    name: ClassVar[str] = "polls in flight never exceed the limiter"
+
+    _polls: dict[str, set[int]] = attrs.field(factory=dict)  # by instance
+
+    def sending(self, message: Message) -> None:
+        row = self.mirror.batches.get(self.mirror.at_provider.get(message.batch_id, -1))
+        if row is None or row["status"] != "submitted":
+            return
+        polls = self._polls.setdefault(message.life.name, set())
+        polls.add(id(message))
+        if len(polls) > self.world.profile.pace.poll_concurrency:
+            self.broken(f"{message.life.name} has {len(polls)} polls in flight")
+
+    def given_up(self, message: Message) -> None:
+        self._polls.get(message.life.name, set()).discard(id(message))
+
+
+@attrs.define(eq=False)
+class Forgotten(Invariant):
+    name: ClassVar[str] = "every open batch has a time for its next look, and nothing breaks on the way"
+
+    def after_commit(self, commit: Commit) -> None:
+        for change in commit.changes:
+            if change.table == "provider_batches" and change.new is not None:
+                self._check(change.new)
+
+    def _check(self, row: Row) -> None:
+        who = row["public_id"]
+        if row["status"] not in FINAL and row["next_poll_at"] is None:
+            self.broken(f"{who} is {row['status']} and has no time for its next look")
+        if row["error"] is not None and msgspec.json.decode(row["error"]).get("code") == "internal_error":
+            self.broken(f"looking at {who} broke")
+        if row["status"] not in FINAL and row["next_poll_at"] is not None:
+            due = datetime.fromisoformat(row["next_poll_at"])
+            latest = self.world.clock.now().replace(tzinfo=None) + LONGEST_WAIT
+            if due > latest:
+                self.broken(f"{who} is not looked at before {due}")

@@ -1,0 +1,110 @@
+"""Running many seeds, in several processes, and saying what was found."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+
+import attrs
+import structlog
+
+from simulation.profile import draw
+from simulation.world import World, simulate
+
+
+@attrs.frozen(kw_only=True)
+class Outcome:
+    """What came of one seed; `report` is for people, empty when every promise was kept."""
+
+    seed: int
+    steps: int
+    digest: str
+    invariant: str
+    report: str
+
+
+def be_quiet() -> None:
+    """What the program logs is of no use here, and printing it takes longer than the run."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+
+
+def run_seed(seed: int, *, show: Callable[[str], None] | None = None, until_step: int | None = None) -> Outcome:
+    """Run one seed to its end, or to a step."""
+
+    def prepare(world: World) -> None:
+        if until_step is not None:
+            world.steps.after(until_step, world.stop)
+
+    try:
+        world = simulate(draw(seed), show=show, prepare=prepare)
+    except Exception:  # a bug of the simulation must not hide the other seeds
+        report = f"seed {seed} broke the simulation\n{traceback.format_exc()}{replay(seed)}"
+        return Outcome(seed=seed, steps=0, digest="", invariant="the simulation works", report=report)
+    invariant = "" if world.violation is None else world.violation.invariant
+    return Outcome(
+        seed=seed, steps=world.trace.step, digest=world.trace.digest, invariant=invariant, report=reported(seed, world)
+    )
+
+
+def replay(seed: int) -> str:
+    """The command that does it again."""
+    return f"replay: ./scripts/simulate --seed {seed}"
+
+
+def reported(seed: int, world: World) -> str:
+    """A violation in full; empty without one."""
+    found = world.violation
+    if found is None:
+        return ""
+    cause = "" if found.cause is None else "".join(traceback.format_exception(found.cause))
+    lines = (
+        f"seed {seed}, step {found.step}: violated: {found.invariant}",
+        f"    {found.what}",
+        f"profile: {world.profile}",
+        "the last events:",
+        *found.last,
+        cause + replay(seed),
+    )
+    return "\n".join(lines)
+
+
+def run_seeds(seeds: Sequence[int], *, jobs: int) -> Iterator[Outcome]:
+    """Outcomes as they come, in no order when there are several jobs."""
+    if jobs == 1:
+        be_quiet()
+        yield from map(run_seed, seeds)
+        return
+    with multiprocessing.get_context("spawn").Pool(jobs, initializer=be_quiet) as pool:
+        yield from pool.imap_unordered(run_seed, seeds, chunksize=4)
+
+
+@attrs.define
+class Progress:
+    """Prints how far it is, every few seconds."""
+
+    total: int
+    say: Callable[[str], None]
+    every: float = 10.0
+    done: int = 0
+    failed: int = 0
+    _began: float = attrs.field(factory=time.monotonic)
+    _said: float = attrs.field(factory=time.monotonic)
+
+    def add(self, outcome: Outcome) -> None:
+        self.done += 1
+        self.failed += bool(outcome.report)
+        if outcome.report:
+            self.say(outcome.report)
+        if time.monotonic() - self._said >= self.every:
+            self._said = time.monotonic()
+            self.say(self.line())
+
+    def line(self) -> str:
+        seconds = max(1e-9, time.monotonic() - self._began)
+        return (
+            f"{self.done} of {self.total} seeds in {seconds:.0f} s, {self.done / seconds:.2f} seeds/s, "
+            f"{self.failed} violations"
+        )

@@ -1,0 +1,89 @@
+"""Those who tell the invariants what happens, and the trace."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from simulation.invariants import INVARIANTS, Invariant
+from simulation.store import Commit
+
+if TYPE_CHECKING:
+    from simulation.asking import Ask
+    from simulation.clients import Client, Operation
+    from simulation.network import Message
+    from simulation.world import World
+
+
+@attrs.define(eq=False)
+class Witnesses:
+    """Everything that crosses the border of an instance comes by here."""
+
+    world: World
+    invariants: list[Invariant] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.invariants = [make(self.world) for make in INVARIANTS]
+
+    def committed(self, commit: Commit) -> None:
+        world = self.world
+        who = commit.life.name if commit.life else "world"
+        world.trace.event(f"{who} commits {commit.verb}: {_summary(commit)}")
+        for invariant in self.invariants:
+            invariant.before_commit(commit)
+        world.mirror.take(commit)
+        for invariant in self.invariants:
+            invariant.after_commit(commit)
+        world.grapevine.tell(commit)
+        if world.is_calm and world.mirror.is_settled:
+            world.settled.set()
+
+    def sending(self, message: Message) -> None:
+        self.world.trace.event(f"{message.life.name} sends {message.what}")
+        for invariant in self.invariants:
+            invariant.sending(message)
+
+    def given_up(self, message: Message) -> None:
+        for invariant in self.invariants:
+            invariant.given_up(message)
+
+    def asked(self, message: Message) -> None:
+        self.world.trace.event(f"{message.what} of {message.life.name} arrives")
+
+    def made(self, nonce: str) -> None:
+        self.world.trace.event(f"the provider made {self.world.account.made[nonce][-1]} for {nonce}")
+        for invariant in self.invariants:
+            invariant.made(nonce)
+
+    def heard(self, message: Message, status: int | None) -> None:
+        self.world.trace.event(f"a receiver answers {message.request.headers['webhook-id']}: {status}")
+        for invariant in self.invariants:
+            invariant.webhook(message, status)
+
+    def answered(self, client: Client, ask: Ask) -> None:
+        self.world.trace.event(f"{client.name} {ask.method} {ask.path}: {ask.status}")
+        for invariant in self.invariants:
+            invariant.answered(client, ask)
+
+    def acknowledged(self, operation: Operation, job_id: str) -> None:
+        for invariant in self.invariants:
+            invariant.acknowledged(operation, job_id)
+
+    def downloaded(self, job_id: str, ask: Ask) -> None:
+        for invariant in self.invariants:
+            invariant.downloaded(job_id, ask)
+
+    def all_ended(self) -> None:
+        for invariant in self.invariants:
+            invariant.at_end()
+
+
+def _summary(commit: Commit) -> str:
+    parts = []
+    for change in commit.changes:
+        row = change.new or change.old or {}
+        name = row.get("public_id") or row.get("custom_id") or row.get("idx") or row.get("epoch") or row.get("number")
+        status = f" {row['status']}" if "status" in row else ""
+        parts.append(f"{'' if change.new else 'delete '}{change.table} {name}{status}")
+    return ", ".join(parts[:6]) + (f" and {len(parts) - 6} more" if len(parts) > 6 else "")
