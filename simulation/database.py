@@ -39,7 +39,7 @@ class SimulatedDatabase(Database):
     async def _write_once(
         self, work: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        def tagged(tx: sa.Connection, *args: P.args, **kwargs: P.kwargs) -> T:
+        def tagged(tx: sa.Connection, /, *args: P.args, **kwargs: P.kwargs) -> T:
             self.store.tag.verb, self.store.tag.term = _described(work, args)
             return work(tx, *args, **kwargs)
 
