@@ -4,11 +4,34 @@ from __future__ import annotations
 
 import threading
 
+import attrs
 import trio
 import trio.lowlevel
 
 from backburner.execution.executors import Executors
 from backburner.execution.watchdog import LoopWatch
+
+
+@attrs.frozen
+class Rude:
+    """Blocks the loop until that has been noticed; what it holds is nobody's business."""
+
+    watch: LoopWatch
+    secret: str
+
+    async def __call__(self) -> None:
+        for _ in range(100):
+            if self.watch.last is not None:
+                return
+            threading.Event().wait(0.05)
+
+
+async def test_a_task_that_blocks_the_loop_is_named_without_what_it_holds():
+    watch = LoopWatch(blocked_after=0.05)
+    with watch.watching():
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(Rude(watch, "postgresql://me:hunter2@host"))
+    assert watch.last == "Rude.__call__"
 
 
 async def test_a_handler_that_blocks_the_loop_is_named_while_it_blocks():

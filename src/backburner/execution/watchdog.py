@@ -76,7 +76,8 @@ class LoopWatch(trio.abc.Instrument):
         frame = sys._current_frames().get(self._thread)  # noqa: SLF001  # the documented way
         stack = traceback.extract_stack(frame)[-FRAMES:] if frame else []
         self.stack = " < ".join(f"{entry.filename}:{entry.lineno} {entry.name}" for entry in reversed(stack))
-        self.last = task.context.get(CURRENT_WORK) or task.name
+        # Not the task's own name: of an object that is called it is the whole `repr`, settings included.
+        self.last = task.context.get(CURRENT_WORK) or getattr(task.coro, "__qualname__", "a task")
         seconds = round(time.perf_counter() - began, 2)
         log.error("event loop is blocked", by=self.last, seconds=seconds, at=self.stack)
 
