@@ -46,8 +46,8 @@ async def test_a_json_batch_becomes_a_pending_job(autojump_clock, api):
 async def test_the_job_has_exactly_the_documented_members(autojump_clock, api):
     assert list(await api.batch()) == [
         "id", "object", "job_type", "status", "stop_reason", "background", "created_at", "updated_at", "started_at",
-        "completed_at", "cancel_requested_at", "deadline_at", "user_id", "organization_id", "agent_id", "handler",
-        "priority", "retry_of", "metadata", "request_config", "input", "result", "error", "callback_url",
+        "completed_at", "cancel_requested_at", "deadline_at", "user_id", "organization_id", "agent_id", "agent",
+        "handler", "priority", "retry_of", "metadata", "request_config", "input", "result", "error", "callback_url",
         "callback_sent_at", "callback_status_code", "callback_error", "ttft_ns", "total_duration_ns",
         "request_counts", "usage", "provider_batches",
     ]  # fmt: skip
@@ -182,7 +182,7 @@ BAD: list[tuple[str, bytes, tuple[int, str], str | None]] = [
     ("not JSON", b'{"requests":[', (400, "invalid_json"), None),
     ("array", b"[]", (400, "invalid_json"), None),
     ("broken item", b'{"requests":[{"custom_id":nope}]}', (400, "invalid_json"), "requests[0]"),
-    ("agent", b'{"agent":{},"requests":[]}', (422, "unknown_field"), "agent"),
+    ("agent", b'{"agent":{"tool":[]},"requests":[]}', (422, "unknown_field"), "agent.tool"),
     ("unknown", b'{"requests":[],"x":1}', (422, "unknown_field"), "x"),
     ("twice", b'{"priority":1,"priority":2,"requests":[]}', (400, "duplicate_key"), "priority"),
     ("provider", b'{"provider":"nobody","requests":[]}', (422, "unknown_provider"), "provider"),
@@ -223,7 +223,7 @@ async def test_a_bad_json_body_is_refused(autojump_clock, api, body, code, param
         ("deadline_seconds=nan", "invalid_value", "deadline_seconds"),
         ("chunk_items=0", "invalid_value", "chunk_items"),
         ("dry_run=yes", "invalid_value", "dry_run"),
-        ("agent=x", "unknown_parameter", "agent"),
+        ("agent=x", "invalid_value", "agent"),
         ("provider=nobody", "unknown_provider", "provider"),
         ("callback_url=http://10.0.0.1/", "callback_url_forbidden", "callback_url"),
     ],
