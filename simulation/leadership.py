@@ -53,11 +53,14 @@ class Office:
         return self._session
 
     def free(self, session: Session) -> None:
-        """The session is gone."""
+        """The session is gone; nobody is told."""
         if self._session is session:
             self._session = None
-            self._freed.set()
-            self._freed = trio.Event()
+
+    def announce(self) -> None:
+        """Who gave up its office says so."""
+        self._freed.set()
+        self._freed = trio.Event()
 
     async def freed(self, at_most: float) -> None:
         """Wait until a session says that it goes, or so many seconds."""
@@ -119,6 +122,8 @@ class SimulatedLeadership(Leadership):
             await self.database.write(fence.end_term, term, now=self.clock.now(), reason=reason)
         except StorageUnavailable:
             return
+        else:
+            self.office.announce()
         finally:
             if self._session is not None:
                 self.office.free(self._session)

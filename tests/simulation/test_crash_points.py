@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from itertools import count
 from random import Random
 
 import pytest
@@ -12,7 +13,7 @@ from backburner.clock import SystemClock
 from backburner.storage import migrate
 from backburner.storage.database import Database, open_database
 
-EVERY = 83
+EVERY = 233
 STEPS = 700
 
 
@@ -23,7 +24,7 @@ def test_a_crash_at_any_step_changes_nothing_in_the_end(scenario, step):
     assert crash_at(scenario, step) == ""
 
 
-@pytest.mark.parametrize("instructions", [1, 100, 1000, 3000, 10_000])
+@pytest.mark.parametrize("instructions", [1, 100, 1000, 3000])
 def test_a_migration_that_is_cut_off_is_done_by_the_next_start(instructions):
     database = open_database("sqlite://", random=Random(0), in_threads=False)
     _prepared_until(database, instructions)
@@ -40,7 +41,8 @@ def _prepared_until(database: Database, instructions: int) -> None:
     connection = pooled.driver_connection
     pooled.close()
     assert isinstance(connection, sqlite3.Connection)
-    connection.set_progress_handler(lambda: 1, instructions)
+    done = count(1)
+    connection.set_progress_handler(lambda: next(done) == instructions, 1)  # once: the rollback goes through
     with pytest.raises(Exception, match="interrupted"):
         migrate.prepare(database.writing, may_upgrade=False, now=SystemClock().now(), sleep=lambda _: None)
     connection.set_progress_handler(None, 0)
