@@ -8,6 +8,9 @@ import pytest
 import trio
 from tests.http.edge import edge_app
 
+from backburner.http.body import _Reader
+from backburner.http.problem import Refused
+
 JSON = {"Content-Type": "application/json"}
 NDJSON = {"Content-Type": "application/x-ndjson"}
 
@@ -94,6 +97,22 @@ async def test_a_client_that_stops_sending_is_told_after_its_time(autojump_clock
         response = await connection.as_response()
     # The size earns 20 s; the test client has no end of the body, so the answered connection lingers.
     assert (response.status_code, trio.current_time() - started) == (408, 30 + 20 + 2)
+
+
+async def test_a_machine_that_stood_still_makes_a_body_too_slow(autojump_clock):
+    class Body:
+        async def take(self) -> bytes:
+            if trio.current_time() >= 1000:
+                await trio.sleep_forever()
+            autojump_clock.jump(1000)  # too fast for anything to be cancelled
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            return b"x"
+
+    reader = _Reader(Body(), limit=10)
+    assert await reader.next() == b"x"
+    with pytest.raises(Refused) as refused:
+        await reader.next()
+    assert refused.value.status == 408
 
 
 async def test_slow_is_fine_while_bytes_keep_coming(autojump_clock):
