@@ -77,4 +77,4 @@ def test_a_crash_keeps_what_was_committed_and_nothing_else():
     store.crash()
     with store.database.reading.connect() as tx:
         assert tx.execute(sa.select(leader_epoch.c.epoch)).scalar_one() == 7
-    assert [change.new["epoch"] for commit in told for change in commit.changes] == [7]
+    assert [change.new and change.new["epoch"] for commit in told for change in commit.changes] == [7]
