@@ -158,7 +158,7 @@ async def test_a_call_of_a_server_is_signed_and_has_the_same_id_every_time(made)
     assert first.headers["webhook-signature"] == signed
 
 
-async def test_a_server_that_hangs_is_given_up(made):
+async def test_a_server_that_hangs_is_given_up(autojump_clock, made):
     async def server(request: httpx2.Request) -> httpx2.Response:
         await trio.sleep(3600)
         return httpx2.Response(200, request=request)
