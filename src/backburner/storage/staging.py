@@ -110,35 +110,7 @@ def make_job(
     if tx.execute(sa.delete(loose_keys).where(loose_keys.c.id == key)).rowcount == 0:
         raise _swept()
     _hold_shared_requests(tx, new)
-    is_batch = new.job_type is not JobType.JOB
-    tx.execute(
-        sa.insert(jobs).values(
-            id=key,
-            public_id=new.id,
-            organization_id=new.organization_key,
-            user_id=new.user_key,
-            job_type=new.job_type,
-            status=JobStatus.PENDING if is_batch or new.handler else JobStatus.CREATED,
-            background=new.background,
-            agent_id=new.agent_id,
-            agent=new.agent,
-            handler=new.handler,
-            priority=new.priority,
-            retry_of=new.retry_of,
-            requests_of=(new.requests_of or key) if is_batch else None,
-            provider=new.provider,
-            provider_options=dict(new.provider_options),
-            metadata=new.metadata,
-            request_config=new.request_config,
-            input=new.input,
-            callback_url=new.callback_url,
-            deadline_at=new.deadline_at,
-            created_at=new.created_at,
-            updated_at=new.created_at,
-            items_total=sum(batch.items for batch in planned) if is_batch else None,
-            batches_total=len(planned),
-        )
-    )
+    tx.execute(sa.insert(jobs).values(_job_row(key, new, planned)))
     if planned:
         tx.execute(sa.insert(provider_batches), [_planned_row(key, new, batch, now) for batch in planned])
     add_sought(tx, key, new.id, new.organization_key, new.metadata)
@@ -146,6 +118,36 @@ def make_job(
         announce_work(tx)
     announce_jobs(tx, [new.id])
     return get_job(tx, new.organization_key, new.id)
+
+
+def _job_row(key: int, new: NewJob, planned: Sequence[PlannedBatch]) -> dict[str, object]:
+    is_batch = new.job_type is not JobType.JOB
+    return {
+        "id": key,
+        "public_id": new.id,
+        "organization_id": new.organization_key,
+        "user_id": new.user_key,
+        "job_type": new.job_type,
+        "status": JobStatus.PENDING if is_batch or new.handler else JobStatus.CREATED,
+        "background": new.background,
+        "agent_id": new.agent_id,
+        "agent": new.agent,
+        "handler": new.handler,
+        "priority": new.priority,
+        "retry_of": new.retry_of,
+        "requests_of": (new.requests_of or key) if is_batch else None,
+        "provider": new.provider,
+        "provider_options": dict(new.provider_options),
+        "metadata": new.metadata,
+        "request_config": new.request_config,
+        "input": new.input,
+        "callback_url": new.callback_url,
+        "deadline_at": new.deadline_at,
+        "created_at": new.created_at,
+        "updated_at": new.created_at,
+        "items_total": sum(batch.items for batch in planned) if is_batch else None,
+        "batches_total": len(planned),
+    }
 
 
 def _hold_shared_requests(tx: sa.Connection, new: NewJob) -> None:
