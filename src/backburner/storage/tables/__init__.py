@@ -1,0 +1,43 @@
+"""The schema. Integer keys join; public ids are what the outside sees."""
+
+from __future__ import annotations
+
+from backburner.storage.tables.agent import conversations, tool_calls, turns
+from backburner.storage.tables.batch import provider_batches, results, step_feedback
+from backburner.storage.tables.calls import audit_log, idempotency_keys
+from backburner.storage.tables.delivery import attempts, deliveries
+from backburner.storage.tables.job import items, job_metadata, jobs, loose_keys, requests
+from backburner.storage.tables.parts import metadata
+from backburner.storage.tables.people import api_keys, organizations, quota_use, users, webhook_secrets
+from backburner.storage.tables.queue import work
+from backburner.storage.tables.server import leader_epoch, leader_heartbeat, leader_history, providers, server_facts
+
+__all__ = [
+    "api_keys",
+    "attempts",
+    "audit_log",
+    "conversations",
+    "deliveries",
+    "idempotency_keys",
+    "items",
+    "job_metadata",
+    "jobs",
+    "leader_epoch",
+    "leader_heartbeat",
+    "leader_history",
+    "loose_keys",
+    "metadata",
+    "organizations",
+    "provider_batches",
+    "providers",
+    "quota_use",
+    "requests",
+    "results",
+    "server_facts",
+    "step_feedback",
+    "tool_calls",
+    "turns",
+    "users",
+    "webhook_secrets",
+    "work",
+]

@@ -1,0 +1,83 @@
+"""Provider batches and what came back of them."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from backburner.states import BatchStatus, ItemStatus
+from backburner.storage.columns import JsonText, Key, Name
+from backburner.storage.tables.parts import key, metadata, outcome_counts, public_id, time
+
+provider_batches = sa.Table(
+    "provider_batches",
+    metadata,
+    key(),
+    public_id(),
+    sa.Column("job_id", Key, sa.ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("organization_id", Key, nullable=False),
+    sa.Column("provider", sa.Text, nullable=False),
+    sa.Column("round", sa.Integer, nullable=False),
+    sa.Column("status", Name(BatchStatus), nullable=False),
+    sa.Column("first_idx", sa.Integer, nullable=False),
+    sa.Column("last_idx", sa.Integer, nullable=False),
+    sa.Column("item_count", sa.Integer, nullable=False),
+    sa.Column("byte_size", sa.BigInteger, nullable=False),
+    sa.Column("nonce", sa.Text, nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("epoch", sa.BigInteger),  # the term whose submitter made the last attempt
+    sa.Column("provider_batch_id", sa.Text),
+    sa.Column("provider_status", sa.Text),
+    *outcome_counts(),
+    sa.Column("fill", Name(ItemStatus)),
+    sa.Column("poll_failures", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("reads", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("not_ours", JsonText),  # provider batches that turned out to be somebody else's
+    time("cancel_sent_at"),
+    time("created_at", nullable=False),
+    time("intent_at"),
+    time("submitted_at"),
+    time("last_polled_at"),
+    time("next_poll_at"),
+    time("ended_at"),
+    time("ingested_at"),
+    sa.Column("error", JsonText),
+    sa.Column("create_response", sa.Text),
+    sa.Column("latest_polling_response", sa.Text),
+    sa.Index(None, "status", "next_poll_at"),
+    sa.Index(None, "job_id", "first_idx"),
+    sa.Index("uq_provider_batches_provider_batch_id", "provider", "provider_batch_id", unique=True),
+    sqlite_autoincrement=True,  # so that a late write for a deleted one never meets another
+)
+
+# Append-only: one row per step, the provider's bytes as they came.
+results = sa.Table(
+    "results",
+    metadata,
+    sa.Column("job_id", Key, primary_key=True, autoincrement=False),
+    sa.Column("idx", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("round", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("batch_id", Key, nullable=False),
+    sa.Column("status", Name(ItemStatus), nullable=False),
+    sa.Column("line", sa.Text, nullable=False),  # the `result` member of the provider's line, verbatim
+    # Most results succeed; the others are what people look for.
+    sa.Index(
+        "ix_results_failed",
+        "job_id",
+        "status",
+        "idx",
+        sqlite_where=sa.text("status <> 'succeeded'"),
+        postgresql_where=sa.text("status <> 'succeeded'"),
+    ),
+)
+
+# What a person said of a step.
+step_feedback = sa.Table(
+    "step_feedback",
+    metadata,
+    sa.Column("job_id", Key, sa.ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    sa.Column("idx", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("round", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("feedback", sa.Text),  # positive | negative
+    sa.Column("tags", JsonText, nullable=False),
+    sqlite_with_rowid=False,
+)
