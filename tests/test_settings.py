@@ -61,6 +61,7 @@ def test_a_number_that_has_a_dimension_has_a_unit(field):
         "rate_limit_requests_per_second",
         "quota_open_jobs",
         "quota_items_per_day",
+        "quota_bytes_per_day",
     }
 
 

@@ -88,6 +88,10 @@ class QuotaExceeded(BackburnerError):
         self.retry_after = retry_after
 
 
+class TooLarge(BackburnerError):
+    """What is asked for can never fit, however long one waits."""
+
+
 class CannotListen(BackburnerError):
     """The address to serve on cannot be used: taken, not ours, not allowed, or no such host."""
 

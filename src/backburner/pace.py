@@ -16,6 +16,7 @@ class Pace:
     page_size: int = 1000
     poll_concurrency: int = 64
     lookback: timedelta = timedelta(weeks=2)
+    audit_kept: timedelta = timedelta(days=730)
     lock_retry: float = 1.0
     most_queued: int = 200_000
     settle: float = 120.0

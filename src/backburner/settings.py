@@ -160,6 +160,15 @@ class Settings:
         "Items that one organization may submit in a day (of UTC); when not set, any number.",
         unit="items",
     )
+    quota_bytes_per_day: int | None = setting(
+        whole(0, 10**15, optional=True),
+        None,
+        "Bytes of requests and inputs that one organization may submit in a day (of UTC); when not set, any number.",
+        unit="bytes",
+    )
+    audit_retention_days: int = setting(
+        whole(1, 36_500), 730, "Rows of the audit log older than this are deleted.", unit="days"
+    )
 
     # Letta's clients
     letta_default_model: str = setting(
@@ -234,6 +243,12 @@ class Settings:
         "How long a job stays with an instance that is not heard of; renewed three times as often.",
         unit="seconds",
     )
+
+    # Agents
+    round_window_seconds: float = setting(
+        number(0, 3600), 2.0, "How long conversations of agents gather for their next provider batch.", unit="seconds"
+    )
+    tool_concurrency: int = setting(whole(1, 10_000), 64, "Tools of agents at work at once, at most.", unit="calls")
 
     # Webhooks
     callback_timeout_seconds: float = setting(

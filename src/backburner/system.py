@@ -41,7 +41,6 @@ from backburner.storage.database import Database
 from backburner.storage.fence import fenced
 
 BELLS = ("submit", "poll", "deliver", "sweep", "rounds", "tools", "execute")
-SWEEP = 300.0  # seconds between looks for what is overdue or left over, when nothing falls due
 STREAMS = 4  # results of that many batches are read at once
 
 
@@ -281,8 +280,7 @@ class System:
             clock=self.clock,
             ids=self.ids,
             bell=self._bells["sweep"],
-            lookback=self.pace.lookback,
-            idle=max(SWEEP, self.pace.look),
+            pace=self.pace,
             ended=self.work,
         )
 

@@ -226,6 +226,7 @@ async def open_api(url: str = "sqlite://", *, limits: Limits = LIMITS, **options
     try:
         async with trio.open_nursery() as nursery:
             await nursery.start(services.live.run)
+            nursery.start_soon(services.key_uses.run)
             yield Api(services=services, client=create_app(services).test_client(), term=term, keys=keys, rung=rung)
             nursery.cancel_scope.cancel()
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from tests.http.api import Answer, Api, open_api, request, requests
 from backburner.api_keys import PREFIX
 from backburner.http.anthropic.ids import batch_id_of, job_id_of
 from backburner.states import ItemStatus
-from backburner.storage import batches, submissions, tables
+from backburner.storage import audit, batches, submissions, tables
 
 FAILED = [ItemStatus.ERRORED]
 VERSION = {"anthropic-version": "2023-06-01"}
@@ -279,6 +280,15 @@ async def test_the_log_holds_no_secret(api):
     assert [secret for secret in secrets if secret in text] == []
     assert f"{PREFIX}" not in text
     assert "whsec_" not in text
+
+
+async def test_old_rows_are_swept(autojump_clock, api):
+    for _ in range(3):
+        await api.batch(1)
+        await trio.sleep(10)
+    before = api.services.clock.now() - timedelta(seconds=20)
+    assert [await api.database.write(audit.sweep, before=before, most=1) for _ in range(3)] == [1, 0, 0]
+    assert [row.at >= before for row in await rows(api)] == [True, True]
 
 
 @pytest.mark.postgresql

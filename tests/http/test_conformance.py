@@ -1,11 +1,18 @@
-"""Generated requests, good and bad, against every documented operation: nothing undocumented comes back, and no 5xx."""
+"""Generated requests, good and bad, against every documented operation: nothing undocumented comes back, and no 5xx.
+
+`BACKBURNER_TEST_EXAMPLES` says how many in all; more of them take longer and find what is rarer. How many were sent is
+logged.
+"""
 
 from __future__ import annotations
 
+import os
+from math import ceil
 from typing import Any
 
 import pytest
 import schemathesis
+import structlog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from schemathesis import GenerationMode
@@ -15,6 +22,11 @@ from tests.http.api import Api
 from tests.http.hosted import BASE, Hosted, hosted
 
 from backburner.states import ItemStatus
+
+log = structlog.get_logger()
+
+HOW_MANY = int(os.environ.get("BACKBURNER_TEST_EXAMPLES", "0"))
+AT_LEAST = 9  # of each operation
 
 #: Operations whose rules no schema can say: future times, URLs that may be called, ids of one list, …
 RULED = (
@@ -90,18 +102,24 @@ def _narrow(parameter: dict[str, Any], facts: dict[str, list[str]]) -> None:
 
 
 def test_every_answer_is_as_documented(server, document):
-    session = server.session()
+    session, operations = server.session(), list(document.get_all_operations())
+    sent = 0
 
     def check(case: Any, role: str) -> None:
+        nonlocal sent
+        sent += 1
         headers = {"Authorization": f"Bearer {server.api.keys[role]}"}
         # That check asks past the session; another test asks every route without a key.
         case.call_and_validate(base_url=BASE, session=session, headers=headers, excluded_checks=[ignored_auth])
 
+    each = max(AT_LEAST, ceil(HOW_MANY / len(operations)))
     few = settings(
-        max_examples=9, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+        max_examples=each, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
     )
     roles = st.sampled_from(["read", "write", "admin"])
-    for found in document.get_all_operations():
+    for found in operations:
         operation = found.ok()
         cases = st.one_of([operation.as_strategy(generation_mode=mode) for mode in GenerationMode])
         few(given(case=cases, role=roles)(check))()
+    log.info("examples sent", count=sent, operations=len(operations))
+    assert sent >= HOW_MANY

@@ -147,6 +147,33 @@ async def test_a_retry_counts_too_and_deleting_gives_nothing_back(autojump_clock
         assert (await api.post(f"/v1/batches/{job['id']}/retry")).code == (429, "quota_items_per_day")
 
 
+def sized(size: int) -> dict[str, object]:
+    """A job of so many bytes."""
+    return {"input": "x" * (size - 2)}
+
+
+async def test_bytes_are_limited_per_organization_and_day(autojump_clock):
+    async with open_api(quotas=Quotas(bytes_per_day=1000)) as api:
+        assert (await api.post("/v1/jobs", json=sized(600))).status == 202
+        refused = await api.post("/v1/jobs", json=sized(401))
+        assert (refused.code, refused.headers["Retry-After"]) == ((429, "quota_bytes_per_day"), "86400")
+        assert (await api.post("/v1/batches", json={"requests": requests(5)})).code == (429, "quota_bytes_per_day")
+        assert (await api.post("/v1/jobs", json=sized(400))).status == 202
+        assert (await api.post("/v1/batches", data=b"{")).code == (429, "quota_bytes_per_day")
+        assert (await api.post("/v1/jobs", json=sized(1000), key="other")).status == 202
+        await trio.sleep(86_400)
+        assert (await api.post("/v1/jobs", json=sized(1000))).status == 202
+
+
+@pytest.mark.parametrize(
+    "route", ["/v1/batches", "/v1/jobs", "/anthropic/v1/messages/batches", "/letta/v1/messages/batches"]
+)
+async def test_what_no_day_has_room_for_is_told_to_be_too_large(autojump_clock, route):
+    async with open_api(quotas=Quotas(bytes_per_day=20)) as api:
+        refused = await (api.post(route, json=sized(21)) if route == "/v1/jobs" else made(api, route))
+        assert (refused.status, "Retry-After" in refused.headers) == (413, False)
+
+
 async def test_a_full_quota_is_told_before_the_body_is_read(autojump_clock):
     async with open_api(quotas=Quotas(open_jobs=0)) as api:
         assert (await api.post("/v1/batches", data=b"{", kind="application/json")).code == (429, "quota_open_jobs")
@@ -154,7 +181,8 @@ async def test_a_full_quota_is_told_before_the_body_is_read(autojump_clock):
 
 @pytest.mark.postgresql
 async def test_quotas_hold_on_postgresql_too(postgres_database):
-    async with open_api(postgres_database, quotas=Quotas(open_jobs=2, items_per_day=3)) as api:
+    quotas = Quotas(open_jobs=2, items_per_day=3, bytes_per_day=1000)
+    async with open_api(postgres_database, quotas=quotas) as api:
         assert [(await made(api, "/v1/batches")).status for _ in range(2)] == [202, 429]
         assert [(await made(api, "/v1/jobs")).status for _ in range(2)] == [202, 429]
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
+import sqlalchemy as sa
 import trio
+import trio.testing
 
 from backburner.http.auth import REMEMBERED_SECONDS
+from backburner.storage import accounts, tables
 
 NOBODY = "org-00000000-0000-7000-8000-000000000000"
 
@@ -114,8 +119,6 @@ async def test_revocation_and_expiry_end_a_key(autojump_clock, api):
 
 async def test_a_key_is_looked_up_alike_whatever_it_looks_like(autojump_clock, api):
     """The hash of the whole key is sought by an index, so no comparison's length can be timed."""
-    import sqlalchemy as sa
-
     asked: list[str] = []
     sa.event.listen(api.database.reading, "before_cursor_execute", lambda *args: asked.append(args[2]))
     seen = []
@@ -125,3 +128,38 @@ async def test_a_key_is_looked_up_alike_whatever_it_looks_like(autojump_clock, a
         seen.append(list(asked))
     assert seen == [seen[0]] * 4
     assert "api_keys.secret_hash = ?" in seen[0][-1]
+
+
+async def test_the_time_of_a_keys_last_use_is_written_once_a_minute(autojump_clock, api_on_each):
+    api, written = api_on_each, []
+    sa.event.listen(
+        api.database.writing, "before_cursor_execute", lambda *args: written.append("last_used_at=" in args[2])
+    )
+
+    async def last_used() -> list[str | None]:
+        return [key["last_used_at"] for key in (await api.get("/v1/admin/keys?order=asc")).json["data"][:2]]
+
+    assert await last_used() == [None, None]
+    for _ in range(5):
+        await api.get("/v1/jobs", key="write")
+        await trio.sleep(1)
+    await api.get("/v1/jobs", key="bb_wrong")
+    await trio.sleep(56)
+    assert await last_used() == ["2026-01-01T00:00:00.000000Z", "2026-01-01T00:00:04.000000Z"]
+    assert sum(written) == 2
+
+
+async def test_uses_are_written_when_the_server_stops(autojump_clock, api):
+    await api.get("/v1/jobs")
+    api.services.stopping.set()
+    await trio.testing.wait_all_tasks_blocked()
+    (row,) = await api.database.read(lambda tx: tx.execute(sa.select(tables.api_keys.c.last_used_at).limit(1)))
+    assert row.last_used_at is not None
+
+
+async def test_an_earlier_use_does_not_overwrite_a_later_one(autojump_clock, api):
+    key, now = (await api.get("/v1/admin/keys")).json["data"][0]["id"], api.services.clock.now()
+    for at in (now + timedelta(hours=2), now + timedelta(hours=1)):
+        await api.database.write(accounts.note_uses, {key: at})
+    found = (await api.get("/v1/admin/keys")).json["data"][0]["last_used_at"]
+    assert found == "2026-01-01T02:00:00.000000Z"

@@ -16,13 +16,15 @@ from backburner.errors import ProviderError, StorageUnavailable
 from backburner.ids import Ids
 from backburner.leadership import Mandate
 from backburner.model import ProviderBatch
+from backburner.pace import Pace
 from backburner.providers.base import Provider
-from backburner.storage import batches, idempotency, jobs, staging
+from backburner.storage import audit, batches, idempotency, jobs, staging
 from backburner.storage.database import Database
 from backburner.storage.fence import fenced
 
 log = structlog.get_logger()
 
+SWEEP = 300.0  # seconds between rounds when nothing falls due; the bell rings sooner
 AWAY = 1.0  # while the database is away
 PAGE = 100  # jobs or batches in one transaction
 SWEPT_ROWS = 2_000  # in one transaction, which takes some ten milliseconds
@@ -32,7 +34,7 @@ PAUSE = 0.01  # seconds between transactions, so that others get through
 
 @attrs.frozen(kw_only=True, eq=False)
 class Sweeper:
-    """Expires jobs past their deadline and batches past the lookback; sweeps leftovers and old stored answers.
+    """Expires jobs past their deadline and batches past the lookback; sweeps leftovers and what was kept long enough.
 
     Ends only by cancellation; raises LeadershipLost.
     """
@@ -43,9 +45,8 @@ class Sweeper:
     clock: Clock
     ids: Ids
     bell: Bell
-    lookback: timedelta
+    pace: Pace
     ended: Callable[[], None]  # a job may have ended, or has to be ended at the provider
-    idle: float  # seconds between rounds when nothing falls due; the bell rings sooner
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         task_status.started()
@@ -59,13 +60,15 @@ class Sweeper:
             await self._expire_batches()
             await self._sweep_rows()
             await self._sweep_answers()
+            await self._sweep_audit()
             deadline = await self.database.read(jobs.next_deadline)
         except StorageUnavailable as error:
             log.warning("sweep skipped", error=str(error))
             return AWAY
+        idle = max(SWEEP, self.pace.look)
         if deadline is None:
-            return self.idle
-        return max(0.0, min(self.idle, (deadline - self.clock.now()).total_seconds()))
+            return idle
+        return max(0.0, min(idle, (deadline - self.clock.now()).total_seconds()))
 
     async def _expire_jobs(self) -> None:
         now = self.clock.now()
@@ -75,7 +78,7 @@ class Sweeper:
             self.ended()
 
     async def _expire_batches(self) -> None:
-        before = self.clock.now() - self.lookback
+        before = self.clock.now() - self.pace.lookback
         for batch in await self.database.read(batches.batches_older_than, before=before, limit=PAGE):
             log.error(
                 "batch is older than the lookback, given up", batch=batch.id, submitted_at=str(batch.submitted_at)
@@ -102,6 +105,11 @@ class Sweeper:
 
     async def _sweep_answers(self) -> None:
         while await self._fenced(idempotency.sweep, now=self.clock.now(), most=SWEPT_ROWS):  # noqa: ASYNC110
+            await trio.sleep(PAUSE)
+
+    async def _sweep_audit(self) -> None:
+        before = self.clock.now() - self.pace.audit_kept
+        while await self._fenced(audit.sweep, before=before, most=SWEPT_ROWS):  # noqa: ASYNC110
             await trio.sleep(PAUSE)
 
     async def _loose_key(self) -> int | None:

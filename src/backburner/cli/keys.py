@@ -14,7 +14,7 @@ from backburner.cli.world import World
 from backburner.client import Client
 
 SCOPES = ("read", "write", "admin")
-_COLUMNS = ("id", "prefix", "scopes", "name", "user_id", "organization_id", "expires_at")
+_COLUMNS = ("id", "prefix", "scopes", "name", "user_id", "organization_id", "expires_at", "last_used_at")
 
 
 @click.group("keys")

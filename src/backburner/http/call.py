@@ -215,6 +215,7 @@ class Routes:
     async def _call(self, scope: str) -> Call:
         asked = cast("FlowRequest", request._get_current_object())  # type: ignore[attr-defined]  # noqa: SLF001  # the proxy's way
         g.principal = principal = await self.keys.principal(asked.headers, asked.remote_addr)
+        self.services.key_uses.used(principal.key_id)
         add_headers(self.keys.limiter.request(principal.key_id))
         if not principal.may(scope):
             raise Refused(403, "forbidden", f"This key does not have the scope {scope!r}.")

@@ -20,6 +20,7 @@ from backburner.errors import (
     NotFound,
     QuotaExceeded,
     StorageUnusable,
+    TooLarge,
     TransientError,
 )
 from backburner.http.flow import FlowConnection, FlowRequest
@@ -35,6 +36,7 @@ _STATUS: Mapping[type[Exception], int] = {
     Malformed: 400,
     Invalid: 422,
     QuotaExceeded: 429,
+    TooLarge: 413,
     TransientError: 503,
     StorageUnusable: 503,
     Exception: 500,

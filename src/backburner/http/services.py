@@ -14,6 +14,7 @@ from backburner.app import Handler
 from backburner.changes import Changes
 from backburner.clock import Clock
 from backburner.figures import JobFigures, ProcessFigures
+from backburner.http.key_uses import KeyUses
 from backburner.http.limiter import RateLimits
 from backburner.http.live import Live
 from backburner.ids import Ids
@@ -86,7 +87,10 @@ class Services:
     #: Set when the server stops, before `changes.all_changed()`: requests that wait for a change answer then.
     stopping: trio.Event = attrs.field(factory=trio.Event)
     live: Live = attrs.field(init=False)  #: somebody has to `run` it
+    key_uses: KeyUses = attrs.field(init=False)  #: and this
 
     def __attrs_post_init__(self) -> None:
         live = Live(database=self.database, changes=self.changes, clock=self.clock, stopping=self.stopping)
         object.__setattr__(self, "live", live)
+        uses = KeyUses(database=self.database, clock=self.clock, stopping=self.stopping)
+        object.__setattr__(self, "key_uses", uses)

@@ -138,7 +138,8 @@ def _attempt(attempt: Attempt) -> JsonObject:
 
 def key_json(key: ApiKey) -> JsonObject:
     shown = {**attrs.asdict(key), "object": "key"}
-    return shown | {"created_at": rfc3339(key.created_at), "expires_at": _time(key.expires_at)}
+    times = {name: _time(getattr(key, name)) for name in ("created_at", "expires_at", "last_used_at")}
+    return shown | times
 
 
 def user_json(user: User) -> JsonObject:

@@ -39,6 +39,7 @@ class Front:
         app = create_app(services)
         async with trio.open_nursery() as nursery:
             await nursery.start(services.live.run)
+            nursery.start_soon(services.key_uses.run)
             address = await nursery.start(
                 partial(
                     serve_http,
@@ -79,7 +80,11 @@ class Front:
                 burst=settings.rate_limit_burst,
                 failures_per_minute=settings.auth_failures_per_minute,
             ),
-            quotas=Quotas(open_jobs=settings.quota_open_jobs, items_per_day=settings.quota_items_per_day),
+            quotas=Quotas(
+                open_jobs=settings.quota_open_jobs,
+                items_per_day=settings.quota_items_per_day,
+                bytes_per_day=settings.quota_bytes_per_day,
+            ),
             letta=LettaDefaults(model=settings.letta_default_model, max_tokens=settings.letta_default_max_tokens),
             step_down=system.step_down,
             overload=lambda: "is behind with writing" if system.writer.is_behind else None,

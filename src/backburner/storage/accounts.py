@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -30,6 +30,7 @@ class ApiKey:
     name: str | None
     created_at: datetime
     expires_at: datetime | None
+    last_used_at: datetime | None  #: up to a minute behind
 
 
 @attrs.frozen(kw_only=True)
@@ -218,7 +219,15 @@ def _api_key(row: Any) -> ApiKey:
         name=row.name,
         created_at=row.created_at,
         expires_at=row.expires_at,
+        last_used_at=row.last_used_at,
     )
+
+
+def note_uses(tx: sa.Connection, uses: Mapping[str, datetime]) -> None:
+    """Keys (public ids) were used at these times. What another instance has noted later stays."""
+    for public_id, at in sorted(uses.items()):
+        earlier = sa.or_(api_keys.c.last_used_at.is_(None), api_keys.c.last_used_at < at)
+        tx.execute(sa.update(api_keys).where(api_keys.c.public_id == public_id, earlier).values(last_used_at=at))
 
 
 def revoke_key(tx: sa.Connection, public_id: str, *, within: int | None, now: datetime) -> ApiKey:

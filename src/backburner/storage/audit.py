@@ -140,6 +140,16 @@ def list_audit(tx: sa.Connection, *, within: int | None, chosen: AuditFilter, cu
     return [_audit_row(row) for row in rows], has_more
 
 
+def sweep(tx: sa.Connection, *, before: datetime, most: int) -> int:
+    """Delete up to `most` of the rows that are older. Returns how many went."""
+    oldest = tx.execute(sa.select(audit_log.c.at).order_by(audit_log.c.id).limit(1)).scalar()
+    if oldest is None or oldest >= before:
+        return 0
+    first = sa.select(audit_log.c.id).order_by(audit_log.c.id).limit(most).scalar_subquery()
+    gone: int = tx.execute(sa.delete(audit_log).where(audit_log.c.id.in_(first), audit_log.c.at < before)).rowcount
+    return gone
+
+
 _SAME = ("at", "user_id", "key_id", "action", "object_type", "object_id", "address", "request_id", "detail")
 
 

@@ -1,4 +1,4 @@
-"""How much one organization may have open and may submit in a day."""
+"""How much one organization may have open, and may send in a day."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import UTC, datetime, time, timedelta
 import attrs
 import sqlalchemy as sa
 
-from backburner.errors import QuotaExceeded
+from backburner.errors import QuotaExceeded, TooLarge
 from backburner.states import ACTIVE, JobType
 from backburner.storage.tables import jobs, quota_use
 from backburner.storage.upsert import insert_new
@@ -21,9 +21,10 @@ class Quotas:
 
     open_jobs: int | None = None
     items_per_day: int | None = None  #: days are those of UTC
+    bytes_per_day: int | None = None  #: of requests' params; of jobs without requests, their input
 
     def __bool__(self) -> bool:
-        return self.open_jobs is not None or self.items_per_day is not None
+        return any(most is not None for most in attrs.astuple(self))
 
 
 UNLIMITED = Quotas()
@@ -32,11 +33,15 @@ UNLIMITED = Quotas()
 def check_room(tx: sa.Connection, quotas: Quotas, organization_key: int, *, now: datetime) -> None:
     """Raises QuotaExceeded when not even a job of one item has room. Another may take the room meanwhile."""
     _check_open_jobs(tx, quotas, organization_key)
-    _check_items(tx, quotas, organization_key, 1, now)
+    _check_day(tx, quotas, organization_key, items=1, size=1, now=now)
 
 
-def take_room(tx: sa.Connection, quotas: Quotas, organization_key: int, items: int, *, now: datetime) -> None:
-    """Count a new job of so many items, in the transaction that makes it. Raises QuotaExceeded.
+def take_room(
+    tx: sa.Connection, quotas: Quotas, organization_key: int, *, items: int, size: int, now: datetime
+) -> None:
+    """Count a new job of so many items and bytes, in the transaction that makes it.
+
+    Raises QuotaExceeded, and TooLarge for a job that no day has room for.
 
     Transactions of one organization wait here for each other, so that no two take the same room.
     """
@@ -46,14 +51,15 @@ def take_room(tx: sa.Connection, quotas: Quotas, organization_key: int, items: i
     insert_new(
         tx,
         quota_use,
-        {"organization_id": organization_key, "day": day, "submitted": 0},
+        {"organization_id": organization_key, "day": day, "submitted": 0, "submitted_bytes": 0},
         unique=("organization_id", "day"),
     )
     mine = (quota_use.c.organization_id == organization_key, quota_use.c.day == day)
     tx.execute(sa.select(quota_use.c.id).where(*mine).with_for_update())
     _check_open_jobs(tx, quotas, organization_key)
-    _check_items(tx, quotas, organization_key, items, now)
-    tx.execute(sa.update(quota_use).where(*mine).values(submitted=quota_use.c.submitted + items))
+    _check_day(tx, quotas, organization_key, items=items, size=size, now=now)
+    counted = {"submitted": quota_use.c.submitted + items, "submitted_bytes": quota_use.c.submitted_bytes + size}
+    tx.execute(sa.update(quota_use).where(*mine).values(**counted))
     tx.execute(sa.delete(quota_use).where(quota_use.c.organization_id == organization_key, quota_use.c.day < day))
 
 
@@ -74,18 +80,29 @@ def _check_open_jobs(tx: sa.Connection, quotas: Quotas, organization_key: int) -
         )
 
 
-def _check_items(tx: sa.Connection, quotas: Quotas, organization_key: int, items: int, now: datetime) -> None:
-    most = quotas.items_per_day
-    if most is None:
+def _check_day(
+    tx: sa.Connection, quotas: Quotas, organization_key: int, *, items: int, size: int, now: datetime
+) -> None:
+    most, most_bytes = quotas.items_per_day, quotas.bytes_per_day
+    if most is None and most_bytes is None:
         return
     mine = (quota_use.c.organization_id == organization_key, quota_use.c.day == _day(now))
-    used = tx.execute(sa.select(quota_use.c.submitted).where(*mine)).scalar() or 0
-    if used + items > most:
-        raise QuotaExceeded(
-            "quota_items_per_day",
-            f"The organization may submit {most:,} items in a day (UTC) and has submitted {used:,}.",
-            retry_after=(_next_day(now) - now).total_seconds(),
-        )
+    row = tx.execute(sa.select(quota_use.c.submitted, quota_use.c.submitted_bytes).where(*mine)).first()
+    used, used_bytes = (0, 0) if row is None else row
+    if most is not None and used + items > most:
+        raise _used_up("quota_items_per_day", "items", most, used, now)
+    if most_bytes is not None and size > most_bytes > 0:
+        raise TooLarge(f"The job has {size:,} bytes; all that the organization sends in a day may have {most_bytes:,}.")
+    if most_bytes is not None and used_bytes + size > most_bytes:
+        raise _used_up("quota_bytes_per_day", "bytes", most_bytes, used_bytes, now)
+
+
+def _used_up(code: str, what: str, most: int, used: int, now: datetime) -> QuotaExceeded:
+    return QuotaExceeded(
+        code,
+        f"The organization may submit {most:,} {what} in a day (UTC) and has submitted {used:,}.",
+        retry_after=(_next_day(now) - now).total_seconds(),
+    )
 
 
 def _day(now: datetime) -> str:

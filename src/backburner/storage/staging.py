@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+import msgspec
 import sqlalchemy as sa
 
 from backburner.errors import Conflict
@@ -104,9 +105,10 @@ def make_job(
 ) -> Job:
     """Make the job appear, with its provider batches planned. Returns it.
 
-    Raises Conflict when its items were swept meanwhile or the job that it retries was deleted, and QuotaExceeded.
+    Raises Conflict when its items were swept meanwhile or the job that it retries was deleted, and as `take_room`.
     """
-    take_room(tx, quotas, new.organization_key, sum(batch.items for batch in planned), now=now)
+    items_total = sum(batch.items for batch in planned)
+    take_room(tx, quotas, new.organization_key, items=items_total, size=_size(new, planned), now=now)
     if tx.execute(sa.delete(loose_keys).where(loose_keys.c.id == key)).rowcount == 0:
         raise _swept()
     _hold_shared_requests(tx, new)
@@ -118,6 +120,13 @@ def make_job(
         announce_work(tx)
     announce_jobs(tx, [new.id])
     return get_job(tx, new.organization_key, new.id)
+
+
+def _size(new: NewJob, planned: Sequence[PlannedBatch]) -> int:
+    """Bytes of what the job brings: its requests, or its input."""
+    if planned:
+        return sum(batch.byte_size for batch in planned)
+    return 0 if new.input is None else len(msgspec.json.encode(new.input))
 
 
 def _job_row(key: int, new: NewJob, planned: Sequence[PlannedBatch]) -> dict[str, object]:

@@ -148,6 +148,7 @@ _KEY = {
     "name": "nightly",
     "created_at": _AT,
     "expires_at": None,
+    "last_used_at": _AT,
 }
 _USER = {
     "id": f"user-{_UUID}",

@@ -25,6 +25,7 @@ class Key(msgspec.Struct):
     name: str | None
     created_at: Time
     expires_at: Time | None
+    last_used_at: Time | None
 
 
 class KeyWithSecret(Key):

@@ -42,6 +42,7 @@ api_keys = sa.Table(
     time("created_at", nullable=False),
     time("expires_at"),
     time("revoked_at"),
+    time("last_used_at"),  # to the minute
     sqlite_autoincrement=True,
 )
 
@@ -56,14 +57,15 @@ webhook_secrets = sa.Table(
     sqlite_autoincrement=True,
 )
 
-# Items that organizations with a quota have submitted on a day (of UTC). Also what their new jobs queue up for.
+# What organizations with a quota have submitted on a day (of UTC). Also what their new jobs queue up for.
 quota_use = sa.Table(
     "quota_use",
     metadata,
     key(),
     sa.Column("organization_id", Key, nullable=False),
     sa.Column("day", sa.Text, nullable=False),
-    sa.Column("submitted", sa.BigInteger, nullable=False),
+    sa.Column("submitted", sa.BigInteger, nullable=False),  # items
+    sa.Column("submitted_bytes", sa.BigInteger, nullable=False),
     sa.Index("uq_quota_use_day", "organization_id", "day", unique=True),
     sqlite_autoincrement=True,
 )

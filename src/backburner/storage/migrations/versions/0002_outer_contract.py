@@ -1,4 +1,4 @@
-"""Finding jobs by metadata and by their last change, the audit log, idempotency keys."""
+"""Finding jobs by metadata and by their last change, the audit log, idempotency keys, quotas, uses of keys."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ def upgrade() -> None:
     _audit_log()
     _idempotency_keys()
     _quota_use()
+    op.add_column("api_keys", sa.Column("last_used_at", sa.DateTime(timezone=True), nullable=True))
     op.create_index(CHANGED, "jobs", ["organization_id", "updated_at", "public_id"], unique=False)
     op.drop_index(BY_STATUS, "jobs")
     for name, columns in LISTS.items():
@@ -35,6 +36,8 @@ def downgrade() -> None:
     op.drop_index(CHANGED, "jobs")
     for table in reversed(TABLES):
         op.drop_table(table)
+    with op.batch_alter_table("api_keys") as keys:
+        keys.drop_column("last_used_at")
 
 
 def _partial_index(name: str, table: str, columns: list[str], where: str) -> None:
@@ -125,6 +128,7 @@ def _quota_use() -> None:
         sa.Column("organization_id", KEY, nullable=False),
         sa.Column("day", sa.Text(), nullable=False),
         sa.Column("submitted", sa.BigInteger(), nullable=False),
+        sa.Column("submitted_bytes", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_quota_use"),
         sqlite_autoincrement=True,
     )
