@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from quart import Response
 
+from backburner.figures import QueueFigures
 from backburner.http.background import background_json
 from backburner.http.call import Call, reply
 from backburner.http.services import InstanceStatus, Services
 from backburner.http.shapes import scheduler_json
+from backburner.storage.database import Tx
 from backburner.storage.notifications import announce_work
-from backburner.storage.overview import ask_to_step_down, overview, pause, resume
+from backburner.storage.overview import Overview, ask_to_step_down, overview, pause, resume
 from backburner.storage.work import queue_figures
 
 
@@ -60,6 +63,9 @@ async def _switching(call: Call) -> None:
 
 async def _status(services: Services) -> dict[str, Any]:
     instance: InstanceStatus = services.status()
-    queue = await services.database.read(queue_figures, now=services.clock.now())
-    found = scheduler_json(instance, await services.database.read(overview), services.providers)
-    return found | background_json(services, instance, queue)
+    seen, queue = await services.database.read(_seen, now=services.clock.now())
+    return scheduler_json(instance, seen, services.providers) | background_json(services, instance, queue)
+
+
+def _seen(tx: Tx, *, now: datetime) -> tuple[Overview, QueueFigures]:
+    return overview(tx), queue_figures(tx, now=now)

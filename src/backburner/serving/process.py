@@ -35,8 +35,8 @@ from backburner.settings import Settings
 log = structlog.get_logger()
 
 LAST_SECONDS = 3.0  # for what is left after an ordered stop was cut short
-#: How long a thread may keep the interpreter while another waits for it. A query gives it up some twenty times, and with
-#: Python's 5 ms each time a busy event loop made one read of 0.5 ms take 107 ms; with this it takes 9.
+#: Seconds that a thread may keep the interpreter while another waits for it. A query gives it up some twenty times, and
+#: with Python's 5 ms each time a busy event loop made one read of 0.5 ms take 107 ms; with this it takes 9.
 SWITCH_INTERVAL = 0.0005
 FIRST_CAMPAIGN = 1.0  # seconds that `ready` waits to be able to say whether this instance leads
 

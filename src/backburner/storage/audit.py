@@ -94,19 +94,20 @@ def audited(
     # A surface for another API's clients has names of its own for our objects.
     known_id = made_id if made_id is not None and made_id.startswith(f"{kind}-") else entry.object_id
     tx.execute(
-        sa.insert(audit_log).values(
-            public_id=entry.id,
-            at=entry.at,
-            organization_id=principal.organization_key,
-            user_id=principal.user_id,
-            key_id=principal.key_id,
-            action=entry.action,
-            object_type=kind,
-            object_id=known_id or made_id or principal.organization_id,
-            address=entry.address,
-            request_id=entry.request_id,
-            detail=_detail(outcome, made_id if known_id not in (None, made_id) else None),
-        )
+        sa.insert(audit_log),
+        {
+            "public_id": entry.id,
+            "at": entry.at,
+            "organization_id": principal.organization_key,
+            "user_id": principal.user_id,
+            "key_id": principal.key_id,
+            "action": entry.action,
+            "object_type": kind,
+            "object_id": known_id or made_id or principal.organization_id,
+            "address": entry.address,
+            "request_id": entry.request_id,
+            "detail": _detail(outcome, made_id if known_id not in (None, made_id) else None),
+        },
     )
     return outcome
 

@@ -264,9 +264,13 @@ def _announce(tx: sa.Connection, job_key: int) -> None:
     announce_jobs(tx, [tx.execute(sa.select(jobs.c.public_id).where(jobs.c.id == job_key)).scalar_one()])
 
 
+_OPEN_OF_EACH = (
+    sa.select(provider_batches.c.status, sa.func.count())
+    .where(provider_batches.c.status.not_in(list(BATCH_FINAL)))
+    .group_by(provider_batches.c.status)
+)
+
+
 def open_batch_counts(tx: sa.Connection) -> Mapping[str, int]:
     """How many provider batches that are not final there are of each status."""
-    counted = sa.select(provider_batches.c.status, sa.func.count()).where(
-        provider_batches.c.status.not_in(list(BATCH_FINAL))
-    )
-    return {str(status): number for status, number in tx.execute(counted.group_by(provider_batches.c.status))}
+    return {str(status): number for status, number in tx.execute(_OPEN_OF_EACH)}

@@ -186,8 +186,9 @@ def redeliver(tx: sa.Connection, job_key: int, public_id: str, *, now: datetime)
     return next(delivery for delivery in deliveries_of(tx, job_key) if delivery.id == public_id)
 
 
+_PENDING = sa.select(sa.func.count()).select_from(deliveries).where(deliveries.c.status == DeliveryStatus.PENDING)
+
+
 def pending_deliveries(tx: sa.Connection) -> int:
     """How many deliveries are still owed."""
-    return tx.execute(
-        sa.select(sa.func.count()).select_from(deliveries).where(deliveries.c.status == DeliveryStatus.PENDING)
-    ).scalar_one()
+    return tx.execute(_PENDING).scalar_one()

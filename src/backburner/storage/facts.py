@@ -8,10 +8,14 @@ from typing import Any
 import attrs
 import sqlalchemy as sa
 
+from backburner.storage.statements import bound
 from backburner.storage.tables import providers, server_facts
 
 POLLING = "polling"
 LAST_CYCLE = "last_cycle"
+
+_FACT = sa.select(server_facts.c.value).where(server_facts.c.name == bound("fact", server_facts.c.name))
+_PROVIDERS = sa.select(providers).order_by(providers.c.name)
 
 
 @attrs.frozen(kw_only=True)
@@ -36,7 +40,7 @@ def provider_states(tx: sa.Connection) -> list[ProviderState]:
     """Every provider that was used, by name."""
     return [
         ProviderState(name=row.name, state=row.state, reason=row.reason, retry_at=row.retry_at)
-        for row in tx.execute(sa.select(providers).order_by(providers.c.name))
+        for row in tx.execute(_PROVIDERS)
     ]
 
 
@@ -49,7 +53,7 @@ def set_fact(tx: sa.Connection, name: str, value: Any, *, now: datetime) -> None
 
 def get_fact(tx: sa.Connection, name: str) -> Any:
     """A remembered fact, or None."""
-    return tx.execute(sa.select(server_facts.c.value).where(server_facts.c.name == name)).scalar()
+    return tx.execute(_FACT, {"fact": name}).scalar()
 
 
 def is_polling(tx: sa.Connection) -> bool:

@@ -10,12 +10,24 @@ import sqlalchemy as sa
 
 from backburner.errors import LeadershipLost
 from backburner.model import Term
+from backburner.storage.statements import bound
 from backburner.storage.tables import leader_epoch, leader_heartbeat, leader_history
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 NAME = "default"  # of the one leadership there is
+
+_CURRENT = (
+    sa.select(leader_epoch.c.epoch)
+    .where(
+        leader_epoch.c.name == NAME,
+        leader_epoch.c.epoch == bound("epoch", leader_epoch.c.epoch),
+        leader_epoch.c.term_id == bound("term_id", leader_epoch.c.term_id),
+    )
+    .with_for_update(read=True)
+)
+_NEWEST = sa.select(leader_epoch).where(leader_epoch.c.name == NAME, leader_epoch.c.epoch > 0)
 
 
 def fenced(
@@ -32,12 +44,7 @@ def fence(tx: sa.Connection, term: Term) -> None:
     FOR SHARE makes the next term's UPDATE wait for this transaction. A plain SELECT would let an old leader pass the
     check, a new one begin, and the old one commit after it. On SQLite there is one writer at a time anyway.
     """
-    current = (
-        sa.select(leader_epoch.c.epoch)
-        .where(leader_epoch.c.name == NAME, leader_epoch.c.epoch == term.epoch, leader_epoch.c.term_id == term.term_id)
-        .with_for_update(read=True)
-    )
-    if tx.execute(current).first() is None:
+    if tx.execute(_CURRENT, {"epoch": term.epoch, "term_id": term.term_id}).first() is None:
         raise LeadershipLost(f"Term {term.epoch} is over.")
 
 
@@ -65,5 +72,5 @@ def end_term(tx: sa.Connection, term: Term, *, now: datetime, reason: str) -> No
 
 def current_leader(tx: sa.Connection) -> tuple[str, int, datetime] | None:
     """Instance, epoch and beginning of the newest term, or None before the first."""
-    row = tx.execute(sa.select(leader_epoch).where(leader_epoch.c.name == NAME, leader_epoch.c.epoch > 0)).first()
+    row = tx.execute(_NEWEST).first()
     return None if row is None else (row.instance_id, row.epoch, row.acquired_at)

@@ -18,12 +18,20 @@ from backburner.storage.conversations import end_waiting
 from backburner.storage.notifications import announce_jobs, announce_work
 from backburner.storage.rows import job_of, select_jobs
 from backburner.storage.settle import close_batch, finish_job, open_batches, settle_job
+from backburner.storage.statements import bound
 from backburner.storage.tables import jobs, loose_keys, provider_batches
+
+_JOB = select_jobs().where(jobs.c.public_id == bound("job", jobs.c.public_id))
+_OWN_JOB = _JOB.where(jobs.c.organization_id == bound("organization", jobs.c.organization_id))
+_ACTIVE_OF_EACH = (
+    sa.select(jobs.c.status, sa.func.count()).where(jobs.c.status.not_in(list(TERMINAL))).group_by(jobs.c.status)
+)
 
 
 def get_job(tx: sa.Connection, organization_key: int | None, public_id: str) -> Job:
     """One job; None as organization means any. Raises NotFound, also for another organization's job."""
-    row = tx.execute(select_jobs().where(jobs.c.public_id == public_id, *_owner(organization_key))).first()
+    found = _JOB if organization_key is None else _OWN_JOB
+    row = tx.execute(found, {"job": public_id, "organization": organization_key}).first()
     if row is None:
         raise NotFound("job", public_id)
     return job_of(row)
@@ -144,8 +152,7 @@ def next_deadline(tx: sa.Connection) -> datetime | None:
 
 def job_counts(tx: sa.Connection) -> Mapping[str, int]:
     """How many active jobs there are of each status."""
-    counted = sa.select(jobs.c.status, sa.func.count()).where(jobs.c.status.not_in(list(TERMINAL)))
-    return {str(status): number for status, number in tx.execute(counted.group_by(jobs.c.status))}
+    return {str(status): number for status, number in tx.execute(_ACTIVE_OF_EACH)}
 
 
 def set_running(tx: sa.Connection, job_key: int, *, now: datetime) -> None:

@@ -42,6 +42,9 @@ class Overview:
     active_jobs: Mapping[str, int]  #: by status
 
 
+_EARLIEST = sa.select(sa.func.min(provider_batches.c.next_poll_at)).where(provider_batches.c.status.in_(POLLED))
+
+
 def overview(tx: sa.Connection) -> Overview:
     """Everything at once."""
     return Overview(
@@ -57,8 +60,7 @@ def overview(tx: sa.Connection) -> Overview:
 
 
 def _oldest_next_poll(tx: sa.Connection) -> datetime | None:
-    earliest = sa.select(sa.func.min(provider_batches.c.next_poll_at))
-    return tx.execute(earliest.where(provider_batches.c.status.in_(POLLED))).scalar()
+    return tx.execute(_EARLIEST).scalar()
 
 
 def ask_to_step_down(tx: sa.Connection) -> int:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import lru_cache
 from itertools import groupby
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 import sqlalchemy as sa
@@ -12,9 +13,11 @@ import sqlalchemy as sa
 from backburner.conversation import RUN_STATUS, WITHOUT_ANSWER, Run, Step, run_of
 from backburner.states import ItemStatus, JobStatus
 from backburner.storage.members import holds
+from backburner.storage.statements import bound
 from backburner.storage.steps import COLUMNS, LAST, said_of, stepping, told_of
 from backburner.storage.tables import conversations, items, jobs, provider_batches, results, step_feedback
 
+T = TypeVar("T")
 Place = tuple[str, int]  # a job's public id, an item's position
 
 
@@ -39,7 +42,7 @@ def list_runs(tx: sa.Connection, organization_key: int, span: RunSpan, *, limit:
     """Up to `limit` runs in the direction of the span, and whether there are more."""
     found: list[Run] = []
     while True:
-        rows = tx.execute(listing(tx.dialect.name, organization_key, span, limit=limit))
+        rows = tx.execute(*listing(tx.dialect.name, organization_key, span, limit=limit))
         page = [_run(list(steps)) for _, steps in groupby(rows, key=lambda row: (row.job_public_id, row.idx))]
         found += [run for run in page if span.stop_reasons is None or run.stop_reason in span.stop_reasons]
         if len(found) > limit or len(page) <= limit:
@@ -49,7 +52,7 @@ def list_runs(tx: sa.Connection, organization_key: int, span: RunSpan, *, limit:
 
 def list_steps(tx: sa.Connection, organization_key: int, span: RunSpan, *, limit: int) -> list[Step]:
     """The steps of the next runs in the direction of the span: about `limit` of them, always those of whole runs."""
-    rows = tx.execute(listing(tx.dialect.name, organization_key, span, limit=limit))
+    rows = tx.execute(*listing(tx.dialect.name, organization_key, span, limit=limit))
     found: list[Step] = []
     for _, steps in groupby(rows, key=lambda row: (row.job_public_id, row.idx)):
         if len(found) >= limit:
@@ -72,9 +75,35 @@ def _run(rows: Sequence[Any]) -> Run:
     )
 
 
-def listing(dialect: str, organization_key: int, span: RunSpan, *, limit: int) -> sa.Select[Any]:
-    """The statement: the steps of the runs of one page and of one more run."""
-    picked = _picked(dialect, organization_key, span, limit + 1).subquery("picked")
+def listing(dialect: str, organization_key: int, span: RunSpan, *, limit: int) -> tuple[sa.Select[Any], dict[str, Any]]:
+    """The statement for the steps of the runs of one page and of one more run, and the values to run it with."""
+    values: dict[str, Any] = {"organization": organization_key, "most": limit + 1}
+    for name, place in (("low", span.low), ("high", span.high)):
+        if place is not None:
+            values |= {f"{name}_job": place[0], f"{name}_index": place[1]}
+    return _listing(dialect, _shape_of(span)), values
+
+
+def _shape_of(span: RunSpan) -> RunSpan:
+    """The span without its values: what has the same shape has the same statement."""
+    return attrs.evolve(
+        span,
+        low=None if span.low is None else ("", 0),
+        high=None if span.high is None else ("", 0),
+        agent_ids=_fixed(span.agent_ids),
+        statuses=_fixed(span.statuses),
+        stop_reasons=_fixed(span.stop_reasons),
+        feedback=_fixed(span.feedback),
+    )
+
+
+def _fixed(words: Collection[T] | None) -> tuple[T, ...] | None:
+    return None if words is None else tuple(words)
+
+
+@lru_cache(maxsize=512)
+def _listing(dialect: str, span: RunSpan) -> sa.Select[Any]:
+    picked = _picked(dialect, span).subquery("picked")
     order = _ordered((picked.c.job_public_id, picked.c.idx), forward=span.forward)
     return stepping(picked).order_by(*order, provider_batches.c.round)
 
@@ -83,7 +112,8 @@ def _ordered(columns: Sequence[sa.ColumnElement[Any]], *, forward: bool) -> list
     return [column if forward else column.desc() for column in columns]
 
 
-def _picked(dialect: str, organization_key: int, span: RunSpan, count: int) -> sa.Select[Any]:
+def _picked(dialect: str, span: RunSpan) -> sa.Select[Any]:
+    count = bound("most", items.c.idx)
     item = sa.select(*COLUMNS).where(items.c.job_id == jobs.c.id, *_items_wanted(span))
     if dialect == "postgresql" and span.agent_ids is None:
         # A job of a million items would be sorted whole before its first could be shown.
@@ -102,7 +132,11 @@ def _picked(dialect: str, organization_key: int, span: RunSpan, count: int) -> s
             jobs.c.metadata.label("job_metadata"),
         )
         .select_from(source)
-        .where(_owner(span) == organization_key, jobs.c.items_total.is_not(None), *_jobs_wanted(span))
+        .where(
+            _owner(span) == bound("organization", jobs.c.organization_id),
+            jobs.c.items_total.is_not(None),
+            *_jobs_wanted(span),
+        )
         .order_by(*_ordered((jobs.c.public_id, found.c.idx), forward=span.forward))
         .limit(count)
     )
@@ -116,9 +150,9 @@ def _owner(span: RunSpan) -> sa.ColumnElement[int]:
 def _jobs_wanted(span: RunSpan) -> list[sa.ColumnElement[bool]]:
     found: list[sa.ColumnElement[bool]] = []
     if span.low is not None:
-        found.append(jobs.c.public_id >= span.low[0])
+        found.append(jobs.c.public_id >= bound("low_job", jobs.c.public_id))
     if span.high is not None:
-        found.append(jobs.c.public_id <= span.high[0])
+        found.append(jobs.c.public_id <= bound("high_job", jobs.c.public_id))
     if span.statuses is not None:
         found.append(sa.or_(*(_may_have(status) for status in sorted(span.statuses))))
     return found
@@ -136,9 +170,9 @@ def _may_have(status: JobStatus) -> sa.ColumnElement[bool]:
 def _items_wanted(span: RunSpan) -> list[sa.ColumnElement[bool]]:
     found: list[sa.ColumnElement[bool]] = []
     if span.low is not None:
-        found.append(items.c.idx > sa.case((jobs.c.public_id == span.low[0], span.low[1]), else_=-1))
+        found.append(items.c.idx > _index_in("low", outside=-1))
     if span.high is not None:
-        found.append(items.c.idx < sa.case((jobs.c.public_id == span.high[0], span.high[1]), else_=LAST))
+        found.append(items.c.idx < _index_in("high", outside=LAST))
     if span.agent_ids is not None:
         found.append(items.c.agent_id.in_(sorted(span.agent_ids)))
     if span.statuses is not None:
@@ -148,6 +182,12 @@ def _items_wanted(span: RunSpan) -> list[sa.ColumnElement[bool]]:
     if span.feedback is not None:
         found.append(_was_said(span.feedback))
     return found
+
+
+def _index_in(place: str, *, outside: int) -> sa.ColumnElement[int]:
+    """The place's index for items of its job, `outside` for those of others."""
+    is_there = jobs.c.public_id == bound(f"{place}_job", jobs.c.public_id)
+    return sa.case((is_there, bound(f"{place}_index", items.c.idx)), else_=outside)
 
 
 def _may_say(reason: str) -> sa.ColumnElement[bool]:

@@ -16,6 +16,7 @@ from backburner.storage.job_metadata import add_sought
 from backburner.storage.jobs import get_job
 from backburner.storage.notifications import announce_jobs, announce_work
 from backburner.storage.quotas import UNLIMITED, Quotas, take_room
+from backburner.storage.statements import bound
 from backburner.storage.tables import (
     conversations,
     items,
@@ -31,10 +32,13 @@ from backburner.storage.tables import (
 ITEM_COLUMNS = ("job_id", "idx", "custom_id", "request_idx", "size", "agent_id")
 LOOKUP = 500  # custom ids in one query
 
+_DRAWN = sa.insert(loose_keys).returning(loose_keys.c.id)
+_TAKEN = sa.delete(loose_keys).where(loose_keys.c.id == bound("taken", loose_keys.c.id))
+
 
 def draw_key(tx: sa.Connection, *, now: datetime) -> int:
     """The key of a job to be. Until `make_job` nothing that is staged under it can be seen."""
-    key: int = tx.execute(sa.insert(loose_keys).values(touched_at=now).returning(loose_keys.c.id)).scalar_one()
+    key: int = tx.execute(_DRAWN, {"touched_at": now}).scalar_one()
     return key
 
 
@@ -109,10 +113,10 @@ def make_job(
     """
     items_total = sum(batch.items for batch in planned)
     take_room(tx, quotas, new.organization_key, items=items_total, size=_size(new, planned), now=now)
-    if tx.execute(sa.delete(loose_keys).where(loose_keys.c.id == key)).rowcount == 0:
+    if tx.execute(_TAKEN, {"taken": key}).rowcount == 0:
         raise _swept()
     _hold_shared_requests(tx, new)
-    tx.execute(sa.insert(jobs).values(_job_row(key, new, planned)))
+    tx.execute(sa.insert(jobs), _job_row(key, new, planned))
     if planned:
         tx.execute(sa.insert(provider_batches), [_planned_row(key, new, batch, now) for batch in planned])
     add_sought(tx, key, new.id, new.organization_key, new.metadata)

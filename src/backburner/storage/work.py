@@ -16,6 +16,7 @@ from backburner.room import Room
 from backburner.states import JobStatus, sources
 from backburner.storage.notifications import announce_jobs, announce_work
 from backburner.storage.settle import finish_job
+from backburner.storage.statements import bound
 from backburner.storage.tables import jobs, work
 
 QUEUED, CLAIMED = "queued", "claimed"
@@ -196,13 +197,17 @@ def is_claimed(tx: sa.Connection, job_key: int) -> bool:
     return tx.execute(state).scalar() == CLAIMED
 
 
+_OF_EACH_STATE = sa.select(work.c.state, sa.func.count()).group_by(work.c.state)
+_OLDEST = sa.select(sa.func.min(work.c.queued_at)).where(
+    work.c.state == QUEUED, work.c.available_at <= bound("now", work.c.available_at)
+)
+
+
 def queue_figures(tx: sa.Connection, *, now: datetime) -> QueueFigures:
     """How long the queue is, and how old."""
-    counts = {row[0]: row[1] for row in tx.execute(sa.select(work.c.state, sa.func.count()).group_by(work.c.state))}
-    oldest = sa.select(sa.func.min(work.c.queued_at)).where(work.c.state == QUEUED, work.c.available_at <= now)
-    return QueueFigures(
-        waiting=counts.get(QUEUED, 0), claimed=counts.get(CLAIMED, 0), oldest_at=tx.execute(oldest).scalar()
-    )
+    counts = {row[0]: row[1] for row in tx.execute(_OF_EACH_STATE)}
+    oldest = tx.execute(_OLDEST, {"now": now}).scalar()
+    return QueueFigures(waiting=counts.get(QUEUED, 0), claimed=counts.get(CLAIMED, 0), oldest_at=oldest)
 
 
 def next_due(tx: sa.Connection, handlers: Sequence[str], *, now: datetime) -> datetime | None:
