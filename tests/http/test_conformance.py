@@ -1,7 +1,7 @@
 """Generated requests, good and bad, against every documented operation: nothing undocumented comes back, and no 5xx.
 
-`BACKBURNER_TEST_EXAMPLES` says how many in all; more of them take longer and find what is rarer. How many were sent is
-logged.
+`BACKBURNER_TEST_EXAMPLES` says how many in all, about, by chance instead of always the same: more take longer and
+find what is rarer. How many were sent is logged (operations with few possible requests get fewer).
 """
 
 from __future__ import annotations
@@ -114,7 +114,11 @@ def test_every_answer_is_as_documented(server, document):
 
     each = max(AT_LEAST, ceil(HOW_MANY / len(operations)))
     few = settings(
-        max_examples=each, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+        max_examples=each,
+        deadline=None,
+        derandomize=HOW_MANY == 0,
+        database=None,
+        suppress_health_check=list(HealthCheck),
     )
     roles = st.sampled_from(["read", "write", "admin"])
     for found in operations:
@@ -122,4 +126,3 @@ def test_every_answer_is_as_documented(server, document):
         cases = st.one_of([operation.as_strategy(generation_mode=mode) for mode in GenerationMode])
         few(given(case=cases, role=roles)(check))()
     log.info("examples sent", count=sent, operations=len(operations))
-    assert sent >= HOW_MANY

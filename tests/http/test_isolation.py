@@ -12,6 +12,7 @@ import sqlalchemy as sa
 import trio
 from tests.http.api import Answer, Api, open_api, request
 
+from backburner.app import App
 from backburner.http.anthropic.ids import batch_id_of
 from backburner.http.app import create_app
 from backburner.states import ItemStatus
@@ -51,6 +52,9 @@ class Route:
     def is_admin(self) -> bool:
         return "/admin/" in self.path or "/webhook-secret" in self.path
 
+    def allows(self, scope: str) -> bool:
+        return scope == "admin" or not (self.is_admin or (self.changes and scope == "read"))
+
     @property
     def variables(self) -> list[str]:
         return re.findall(r"<(?:\w+:)?(\w+)>", self.path)
@@ -74,6 +78,7 @@ class Scene:
     deleted: Mapping[str, str]
     unknown: Mapping[str, str]
     bad_keys: Mapping[str, str | None]
+    others: Mapping[str, str]  # keys of the other organization, by scope
 
     async def call(self, route: Route, key: str | None, ids: Mapping[str, str] | None = None) -> Answer:
         path = route.filled(ids or self.unknown)
@@ -87,14 +92,23 @@ def routes_of(app: Any) -> Iterator[Route]:
                 yield Route(method, rule.rule)
 
 
+app = App()
+
+
+@app.handler("repeat")
+async def repeat(text: str) -> str:
+    return text
+
+
 @pytest.fixture
 async def scene() -> Any:
-    async with open_api() as api:
+    async with open_api(handlers=app.handlers) as api:
         yield await set_up(api)
 
 
 async def set_up(api: Api) -> Scene:
     victim = await owned(api)
+    await more_of(api)
     deleted = await owned(api)
     await api.call("DELETE", f"/v1/jobs/{deleted['job_id']}")
     await api.call("DELETE", f"/v1/admin/keys/{deleted['key_id']}")
@@ -103,28 +117,46 @@ async def set_up(api: Api) -> Scene:
     await api.call("DELETE", f"/v1/admin/keys/{revoked['id']}")
     await trio.sleep(1)
     bad = {"none": None, "malformed": "bb_", "unknown": "bb_" + "a" * 60, "not ours": "sk-ant-api03-x"}
+    others = {scope: (await new_key(api, scope, owner="other"))["secret"] for scope in ("read", "write", "admin")}
     return Scene(
-        api, victim, deleted, ids_of(UNKNOWN), bad | {"revoked": revoked["secret"], "expired": expired["secret"]}
+        api,
+        victim,
+        deleted,
+        ids_of(UNKNOWN),
+        bad | {"revoked": revoked["secret"], "expired": expired["secret"]},
+        others,
     )
 
 
-async def new_key(api: Api, *scopes: str, **more: Any) -> Any:
-    users = (await api.get("/v1/admin/users")).json["data"]
-    user = next(user["id"] for user in users if user["name"] == "admin")
-    return (await api.post("/v1/admin/keys", json={"user_id": user, "scopes": scopes, "name": MARK, **more})).json
+async def new_key(api: Api, *scopes: str, owner: str = "admin", **more: Any) -> Any:
+    """A key of the same user as the key `owner`."""
+    users = {user["name"]: user["id"] for user in (await api.get("/v1/admin/users", key=owner)).json["data"]}
+    user, name = (users["admin"], MARK) if owner == "admin" else (users["b"], "b")
+    body = {"user_id": user, "scopes": scopes, "name": name, **more}
+    return (await api.post("/v1/admin/keys", json=body, key=owner)).json
 
 
-async def owned(api: Api) -> dict[str, str]:
-    """One of everything, of the first organization: under the name that routes have for its id."""
-    body = request(0, system=MARK) | {"custom_id": MARK, "agent_id": f"agent-{MARK}"}
-    options = {"metadata": {"mark": MARK}, "callback_url": HOOK}
-    job = (await api.post("/v1/batches", json={"requests": [body], **options})).json
+async def owned(api: Api, key: str = "admin", mark: str = MARK) -> dict[str, str]:
+    """One of everything, of the key's organization: under the name that routes have for its id."""
+    body = request(0, system=mark) | {"custom_id": mark, "agent_id": f"agent-{mark}"}
+    options = {"metadata": {"mark": mark}, "callback_url": HOOK}
+    job = (await api.post("/v1/batches", json={"requests": [body], **options}, key=key)).json
     await api.submitted(job["id"])
     await api.results(job["id"], [ItemStatus.SUCCEEDED])
-    found = (await api.get(f"/v1/jobs/{job['id']}/deliveries")).json["data"]
+    found = (await api.get(f"/v1/jobs/{job['id']}/deliveries", key=key)).json["data"]
     (batch,) = await api.database.read(batches.batches_of_job, (await api.record(job["id"])).key)
     ids = ids_of(job["id"].removeprefix("job-"))
-    return ids | {"delivery_id": found[0]["id"], "key_id": (await new_key(api, "read"))["id"], "batch_id": batch.id}
+    made = await new_key(api, "read", owner=key)
+    return ids | {"delivery_id": found[0]["id"], "key_id": made["id"], "batch_id": batch.id}
+
+
+async def more_of(api: Api) -> None:
+    """The victim's other kinds of jobs, for lists to hide."""
+    tool = {"name": MARK, "url": HOOK, "description": MARK}
+    agent = {"params": request(1, system=MARK)["params"], "agent": {"tools": [tool]}, "agent_id": f"agent-{MARK}"}
+    for path, body in (("/v1/runs", agent), ("/v1/jobs", {"handler": "repeat", "input": {"text": MARK}})):
+        made = await api.post(path, json={**body, "metadata": {"mark": MARK}})
+        assert made.status == 202, made
 
 
 def ids_of(uuid: str) -> dict[str, str]:
@@ -181,8 +213,8 @@ async def test_no_route_lets_a_key_do_more_than_its_scope(autojump_clock, scene)
     before, failed = await stored(scene.api), []
     for route in routes_of(scene.api.client.app):
         for key in ("read", "write"):
-            allowed = not route.is_admin and (key == "write" or not route.changes)
-            if not allowed and (answer := await scene.call(route, key, scene.victim)).status != 403:
+            answer = None if route.allows(key) else await scene.call(route, key, scene.victim)
+            if answer is not None and answer.status != 403:
                 failed.append((route, key, answer.status))
     assert failed == []
     assert await stored(scene.api) == before
@@ -194,11 +226,12 @@ async def test_another_organizations_object_is_as_unknown_as_a_random_one(autoju
         if not route.variables:
             continue
         walked += 1
-        kinds = (scene.victim, scene.deleted, scene.unknown)
-        answers = [neutral(await scene.call(route, "other", ids), ids) for ids in kinds]
-        expected = 403 if OPERATORS.search(route.path) else 404
-        if answers[0][0] != expected or answers[0] != answers[1] or answers[0] != answers[2]:
-            failed.append((route, answers))
+        for scope, key in scene.others.items():
+            kinds = (scene.victim, scene.deleted, scene.unknown)[: 3 if scope == "admin" else 2]
+            answers = [neutral(await scene.call(route, key, ids), ids) for ids in kinds]
+            expected = 404 if route.allows(scope) and not OPERATORS.search(route.path) else 403
+            if answers[0][0] != expected or any(answer != answers[0] for answer in answers):
+                failed.append((route, scope, answers))
     assert failed == []
     assert walked > 20
     assert await stored(scene.api) == before
@@ -238,23 +271,54 @@ def queries(scene: Scene) -> list[str]:
 
 
 async def test_no_list_filter_cursor_or_count_tells_of_another_organization(autojump_clock, scene):
-    hidden = {MARK, HOOK, *scene.victim.values(), scene.victim["job_id"].removeprefix("job-")}
     failed, walked = [], 0
     lists = [route for route in routes_of(scene.api.client.app) if route.method == "GET" and not route.variables]
     for route in lists:
         if route.path in ENDLESS:
             continue
         walked += 1
-        for query in queries(scene):
-            answer = await scene.api.get(route.path + query, key="other", headers=VERSION)
+        asked = [("admin", query) for query in queries(scene)]
+        for scope, query in [*asked, ("write", ""), ("read", "")]:
+            answer = await scene.api.get(route.path + query, key=scene.others[scope], headers=VERSION)
             assert answer.status in (200, 400, 403, 404, 422), (route, query, answer)
-            told = answer.body.decode()
-            for name, value in (part.split("=") for part in query[1:].split("&") if part):
-                told = told.replace(value, name)  # an error may repeat what was asked
-            if any(secret in told for secret in hidden) or (answer.status == 200 and '"has_more":true' in told):
-                failed.append((route, query, told))
+            if tells(scene, answer, query) or (answer.status == 200 and b'"has_more":true' in answer.body):
+                failed.append((route, scope, query, answer.body))
     assert failed == []
     assert walked > 10
+
+
+def tells(scene: Scene, answer: Answer, query: str) -> bool:
+    """Whether an answer says anything of the victim that was not in the question."""
+    told = answer.body.decode()
+    for name, value in (part.split("=") for part in query[1:].split("&") if part):
+        told = told.replace(value, name)  # an error may repeat what was asked
+    uuid = scene.victim["job_id"].removeprefix("job-")
+    return any(secret in told for secret in (MARK, uuid, scene.victim["delivery_id"], scene.victim["key_id"]))
+
+
+async def test_ones_own_lists_go_on_behind_nothing_of_anothers(autojump_clock, scene):
+    """Cursors and filters of another organization's objects on the lists of one's own."""
+    uuid, failed, walked = scene.victim["job_id"].removeprefix("job-"), [], 0
+    mine = await owned(scene.api, key="other", mark="mine")
+    cursors = [
+        f"item-{uuid}-0",
+        f"step-{uuid}-0-1",
+        f"message-{uuid}-0-1-0",
+        f"run-{uuid}-0",
+        scene.victim["delivery_id"],
+    ]
+    tried = ["", *(f"?{name}={cursor}" for cursor in cursors for name in ("after", "before")), f"?custom_id={MARK}"]
+    for route in routes_of(scene.api.client.app):
+        if route.method != "GET" or not route.variables or route.path.startswith("/api") or route.is_admin:
+            continue
+        for query in tried:
+            answer = await scene.api.get(route.filled(mine) + query, key="other", headers=VERSION)
+            assert query or answer.status == 200, (route, answer)
+            walked += answer.status == 200
+            if answer.status >= 500 or tells(scene, answer, query):
+                failed.append((route, query, answer.body))
+    assert failed == []
+    assert walked > 50
 
 
 async def test_an_idempotency_key_is_its_owners_only(autojump_clock, scene):
