@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from schemathesis import GenerationMode
 from schemathesis.config import SchemathesisConfig
 from schemathesis.specs.openapi.checks import ignored_auth
-from tests.http.api import Api
+from tests.http.api import Api, request
 from tests.http.hosted import BASE, Hosted, hosted
 
 from backburner.states import ItemStatus
@@ -59,12 +59,14 @@ async def prepared(api: Api) -> dict[str, list[str]]:
     ended = await api.ended([ItemStatus.SUCCEEDED, ItemStatus.ERRORED])
     running = await api.batch()
     plain = (await api.post("/v1/jobs", json={})).json
+    agent = {"params": request(1)["params"], "agent": {"max_rounds": 2}}
+    single = (await api.post("/v1/runs", json=agent)).json["id"].removeprefix("job-")
     key = (await api.get("/v1/admin/keys")).json["data"][0]
     part = ended["id"].removeprefix("job-")
     unknown = "00000000-0000-7000-8000-000000000000"
     return {
         "job_id": [ended["id"], running["id"], plain["id"]],
-        "run_id": [f"run-{part}-0"],
+        "run_id": [f"run-{part}-0", f"run-{single}-0"],
         "step_id": [f"step-{part}-1-1"],
         "batch_id": [f"batch-{unknown}"],
         "delivery_id": [f"delivery-{unknown}"],
@@ -85,6 +87,8 @@ def document(server: Hosted):
         del raw["paths"][path]  # streams without an end
     for operations in raw["paths"].values():
         for operation in operations.values():
+            # Other tests wait; here a right value would hold up the walk.
+            operation["parameters"] = [found for found in operation["parameters"] if found["name"] != "wait"]
             for parameter in operation["parameters"]:
                 _narrow(parameter, server.facts)
     for name, schema in raw["components"]["schemas"].items():
@@ -97,8 +101,6 @@ def _narrow(parameter: dict[str, Any], facts: dict[str, list[str]]) -> None:
     if parameter["in"] == "path":
         parameter["schema"] = {"type": "string", "enum": facts[parameter["name"]]}
         parameter["example"] = facts[parameter["name"]][0]
-    if parameter["name"] == "wait":
-        parameter["schema"] |= {"maximum": 0}
 
 
 def test_every_answer_is_as_documented(server, document):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from quart import Response
 
 from backburner.http import paging
-from backburner.http.call import Call, reply
+from backburner.http.call import Call, answer_of, reply
 from backburner.http.jobs import find_job
 from backburner.http.paging import Page, envelope, require_id
 from backburner.http.shapes import delivery_json
@@ -29,6 +29,12 @@ async def redeliver(call: Call, job_id: str, delivery_id: str) -> Response:
     job = await find_job(call, job_id)
     require_id("delivery", delivery_id)
     services = call.services
-    delivery = await call.change(deliveries.redeliver, job.key, delivery_id, now=services.clock.now())
+    answer = await call.make(
+        lambda delivery: answer_of(delivery_json(delivery), 202),
+        deliveries.redeliver,
+        job.key,
+        delivery_id,
+        now=services.clock.now(),
+    )
     services.work()
-    return reply(delivery_json(delivery), 202)
+    return answer

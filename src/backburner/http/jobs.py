@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from quart import Response
 
-from backburner.http.call import Call, reply
+from backburner.http.call import Call, answer_of, reply
 from backburner.http.paging import require_id
 from backburner.http.query import Parameter, number
 from backburner.http.services import Services
 from backburner.http.shapes import job_json
 from backburner.model import Job
 from backburner.storage import jobs
+from backburner.storage.idempotency import Answer
 
 LONGEST_WAIT = 60.0  # seconds
 #: A notification of another instance can be lost with its connection, so who waits also looks this often, in seconds.
@@ -67,12 +68,17 @@ async def cancel_job(call: Call, job_id: str) -> Response:
     await call.nothing()
     require_id("job", job_id)
     services = call.services
-    job, done = await call.change(
-        jobs.cancel_job, call.organization_key, job_id, now=services.clock.now(), ids=services.ids
+    answer = await call.make(
+        _told_of_cancel, jobs.cancel_job, call.organization_key, job_id, now=services.clock.now(), ids=services.ids
     )
     services.changes.changed([job_id])
     services.work()
-    return reply(job_json(job), 200 if done else 202)
+    return answer
+
+
+def _told_of_cancel(outcome: tuple[Job, bool]) -> Answer:
+    job, done = outcome
+    return answer_of(job_json(job), 200 if done else 202)
 
 
 async def delete_job(call: Call, job_id: str) -> Response:

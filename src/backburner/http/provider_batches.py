@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import attrs
@@ -9,12 +10,14 @@ import msgspec
 from quart import Response
 
 from backburner.http import paging
-from backburner.http.call import Call, reply
+from backburner.http.call import Call, answer_of, reply
 from backburner.http.paging import Page, envelope, require_id
 from backburner.http.query import Parameter, one_of
 from backburner.http.shapes import unresolved_json
+from backburner.model import Job, ProviderBatch
 from backburner.states import BatchStatus
 from backburner.storage import by_hand
+from backburner.storage.idempotency import Answer
 from backburner.storage.pages import Cut
 
 UNRESOLVED_QUERY = paging.parameters("batch", order="asc")
@@ -61,12 +64,17 @@ async def abandon_batch(call: Call, batch_id: str) -> Response:
     """Give up such a batch: its items end as errored."""
     await _deciding(call, batch_id)
     services = call.services
-    ended = await call.change(by_hand.abandon, batch_id, now=services.clock.now(), ids=services.ids)
+    answer = await call.make(
+        partial(_told_of_end, batch_id), by_hand.abandon, batch_id, now=services.clock.now(), ids=services.ids
+    )
     services.changes.all_changed()
     services.work()
-    return reply(
-        {"id": batch_id, "object": "provider_batch", "status": "closed", "ended_job_id": ended.id if ended else None}
-    )
+    return answer
+
+
+def _told_of_end(batch_id: str, ended: Job | None) -> Answer:
+    job_id = None if ended is None else ended.id
+    return answer_of({"id": batch_id, "object": "provider_batch", "status": "closed", "ended_job_id": job_id})
 
 
 async def adopt_batch(call: Call, batch_id: str) -> Response:
@@ -76,18 +84,22 @@ async def adopt_batch(call: Call, batch_id: str) -> Response:
     asked = await call.json(Adoption)
     require_id("batch", batch_id)
     services = call.services
-    adopted = await call.change(by_hand.adopt, batch_id, asked.provider_batch_id, now=services.clock.now())
+    answer = await call.make(_told_of_batch, by_hand.adopt, batch_id, asked.provider_batch_id, now=services.clock.now())
     services.work()
-    return reply(unresolved_json(adopted))
+    return answer
+
+
+def _told_of_batch(batch: ProviderBatch) -> Answer:
+    return answer_of(unresolved_json(batch))
 
 
 async def poll_batch(call: Call, batch_id: str) -> Response:
     """Look at it at once, whatever it was waiting for."""
     await _deciding(call, batch_id)
     services = call.services
-    due = await call.change(by_hand.look_now, batch_id, now=services.clock.now())
+    answer = await call.make(_told_of_batch, by_hand.look_now, batch_id, now=services.clock.now())
     services.work()
-    return reply(unresolved_json(due))
+    return answer
 
 
 async def _deciding(call: Call, batch_id: str) -> None:

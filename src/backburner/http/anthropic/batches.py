@@ -10,7 +10,7 @@ from quart import Response
 from backburner.errors import Conflict, NotFound
 from backburner.http.anthropic.ids import job_id_of
 from backburner.http.anthropic.shapes import batch_json, root_of
-from backburner.http.call import Call, reply
+from backburner.http.call import Call, answer_of, reply
 from backburner.http.problem import Refused
 from backburner.http.results import ResultPages
 from backburner.model import Job
@@ -45,9 +45,15 @@ def shown(call: Call, job: Job) -> Response:
 async def cancel_batch(call: Call, batch_id: str) -> Response:
     """The batch, `canceling` while the provider has to confirm. One that has ended stays as it is."""
     job, services = await find_batch(call, batch_id), call.services
+    root = root_of(services, call.request.scheme, call.request.host)
     try:
-        job, _ = await attrs.evolve(call, object_id=job.id).change(
-            jobs.cancel_job, call.organization_key, job.id, now=services.clock.now(), ids=services.ids
+        job, _ = await attrs.evolve(call, object_id=job.id).write(
+            lambda outcome: answer_of(batch_json(outcome[0], root)),
+            jobs.cancel_job,
+            call.organization_key,
+            job.id,
+            now=services.clock.now(),
+            ids=services.ids,
         )
     except Conflict:
         job = await find_batch(call, batch_id)
