@@ -13,7 +13,8 @@ import trio
 from backburner.changes import Changes
 from backburner.errors import StorageUnavailable
 from backburner.model import Term
-from backburner.storage.database import Database, Offload, RunAgain
+from backburner.storage.database import Database, Offload, RunAgain, translated
+from backburner.storage.notifications import CHANGED
 from simulation.chaos import Chaos
 from simulation.lives import Life
 from simulation.store import Store
@@ -36,14 +37,34 @@ class SimulatedDatabase(Database):
         """No: several instances share it, as they share PostgreSQL."""
         return False
 
+    async def read(self, work: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        def transaction() -> T:
+            with translated():
+                return self.store.reading(work, *args, **kwargs)
+
+        if self.gate is None:
+            return await self.offload_read(transaction)
+        async with self.gate:
+            return await self.offload_read(transaction)
+
     async def _write_once(
         self, work: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        def tagged(tx: sa.Connection, /, *args: P.args, **kwargs: P.kwargs) -> T:
-            self.store.tag.verb, self.store.tag.term = _described(work, args)
-            return work(tx, *args, **kwargs)
+        changed: list[str] = []
 
-        return await Database._write_once(self, tagged, *args, **kwargs)
+        def transaction() -> T:
+            with translated(), self.store.writing() as tx:
+                tx.info[CHANGED] = changed
+                self.store.tag.verb, self.store.tag.term = _described(work, args)
+                return work(tx, *args, **kwargs)
+
+        if self.gate is None:
+            outcome = await self.offload_write(transaction)
+        else:
+            async with self.gate:
+                outcome = await self.offload_write(transaction)
+        self.changes.changed(changed)
+        return outcome
 
 
 def _described(work: Callable[..., object], args: tuple[Any, ...]) -> tuple[str, Term | None]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from functools import partial
+from functools import cache, partial
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
+from werkzeug.routing import Map
 
 from backburner.app import App
 from backburner.background import Background
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
 INBOX = 64  # requests that may wait in the backlog of a socket
 REQUEST_TIMEOUT = 30.0  # seconds that a call to the provider may take without progress
-#: What clients call. Compiling every route of the application takes longer than many a run.
+#: What clients call.
 ROUTES = (
     ("POST", "/batches", create_batch.create_batch, "batch.create"),
     ("GET", "/batches/<job_id>/results", results.get_results, None),
@@ -115,7 +116,6 @@ class Instance:
         services = self._services(system)
         app = _app(services)
         async with trio.open_nursery() as nursery:
-            await nursery.start(services.live.run)
             nursery.start_soon(self._answer_all, app, nursery)
             task_status.started("nowhere")
             await stop.wait()
@@ -211,10 +211,31 @@ def _no_status() -> InstanceStatus:
     raise AssertionError("nobody asks for the status")
 
 
+@cache
+def _rules() -> Map:
+    """The compiled routes, one for all instances: making them takes longer than many a run."""
+    app = make_app(str)
+    for method, path, *_ in ROUTES:
+        app.add_url_rule(f"/v1{path}", f"{method} /v1{path}", methods=[method])
+    return app.url_map
+
+
+@attrs.frozen
+class _Views:
+    """Takes routes for an application that has the rules already."""
+
+    app: EdgeApp
+
+    def add_url_rule(self, _path: str, endpoint: str, answer: Callable[..., Any], **_: Any) -> None:
+        self.app.view_functions[endpoint] = answer
+
+
 def _app(services: Services) -> EdgeApp:
     app = make_app(request_ids(services.ids))
+    app.url_map = _rules()
     keys = KeyRing(services.database, services.clock, Limiter(services.clock, services.rate_limits))
-    routes = Routes(app, services, keys, Door(services.clock, services.overload))
+    door = Door(services.clock, services.overload)
+    routes = Routes(_Views(app), services, keys, door)  # type: ignore[arg-type]
     for method, path, handler, action in ROUTES:
         scope = "admin" if path.startswith("/admin") else "read" if method == "GET" else "write"
         routes.add_absolute(method, f"/v1{path}", scope, handler, action)

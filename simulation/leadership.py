@@ -137,6 +137,9 @@ class SimulatedLeadership(Leadership):
             session.active_at = trio.current_time()
 
 
+_CURRENT = sa.select(leader_epoch.c.epoch, leader_epoch.c.term_id)
+
+
 def _is_current(tx: sa.Connection, term: Term) -> bool:
-    row = tx.execute(sa.select(leader_epoch.c.epoch, leader_epoch.c.term_id)).one()
+    row = tx.execute(_CURRENT).one()
     return (row.epoch, row.term_id) == (term.epoch, term.term_id)

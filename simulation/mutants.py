@@ -51,8 +51,9 @@ MUTANTS = (
     Mutant(
         "the fence does not compare the epoch",
         "storage/fence.py",
-        "NAME, leader_epoch.c.epoch == term.epoch, leader_epoch.c.term_id == term.term_id)",
-        "NAME)",
+        '        leader_epoch.c.epoch == bound("epoch", leader_epoch.c.epoch),\n'
+        '        leader_epoch.c.term_id == bound("term_id", leader_epoch.c.term_id),\n',
+        "",
         _frozen,
     ),
     Mutant(
@@ -101,8 +102,8 @@ MUTANTS = (
     Mutant(
         "a submission that died is not looked for",
         "storage/submissions.py",
-        "            provider_batches.c.status == BatchStatus.SUBMITTING,\n        ),\n    )",
-        "            provider_batches.c.status == BatchStatus.UNKNOWN,\n        ),\n    )",
+        "sa.or_(_LOOK_IS_DUE, provider_batches.c.status == BatchStatus.SUBMITTING)",
+        "_LOOK_IS_DUE",
         _dying,
     ),
     Mutant(

@@ -34,7 +34,8 @@ PROVIDER_FAULTS = (
     "list:empty_page@p{p}", "list:429=4@p{p}", "list:stall@p{p}x2", "list:truncated_json@p{p}",
     "cancel:500@p{p}", "cancel:lost_response@p{p}", "cancel:409@p{p}", "cancel:404@p{p}x2", "cancel:stall@p{p}x2",
     "results:500@p{p}", "results:404@p{p}x3", "results:reset_midline@p{p}", "results:close_midline@p{p}",
-    "results:truncated_line@p{p}", "results:stall_body@p{p}x2", "results:reset_body@p{p}", "results:broken_gzip@p{p}x3",
+    "results:stall_body@p{p}x2", "results:reset_body@p{p}", "results:broken_gzip@p{p}x3",
+    "results:truncated_line@p{p}x2",
     "results:duplicate=2@p{p}", "results:contradict@p{p}", "results:foreign=2@p{p}", "results:crlf@p{p}",
     "results:blank@p{p}", "results:bom@p{p}", "results:no_newline@p{p}", "results:html_200@p{p}x2",
     "*:429_bare@p{p}x5", "*:529@p{p}x5", "*:refuse@p{p}x5",
@@ -78,7 +79,7 @@ class Profile:
 def draw(seed: int) -> Profile:
     """The profile of a seed: each draws some of the kinds of faults, and how often they strike."""
     random = Random(f"profile {seed}")
-    lasts = random.choice([40.0, 90.0, 180.0])
+    lasts = random.choice([30.0, 60.0, 120.0])
     spoils = random.random() < 0.25
     rules = random.sample(PROVIDER_FAULTS, random.choice([0, 3, 5, 8]))
     rules += random.sample(SPOILING, int(spoils))
@@ -95,12 +96,12 @@ def draw(seed: int) -> Profile:
         faults_last=lasts,
         kills=_sometimes(random, 0.5, 4, lambda: (_moment(random, lasts), _steps(random))),
         freezes=_sometimes(
-            random, 0.4, 3, lambda: (_moment(random, lasts), _steps(random), random.choice([4.0, 12.0, 40.0, 200.0]))
+            random, 0.4, 3, lambda: (_moment(random, lasts), _steps(random), random.choice([4.0, 12.0, 30.0, 90.0]))
         ),
         stops=_sometimes(random, 0.3, 2, lambda: _moment(random, lasts)),
         step_downs=_sometimes(random, 0.2, 2, lambda: _moment(random, lasts)),
         clock_jumps=_sometimes(
-            random, 0.3, 3, lambda: (_moment(random, lasts), random.choice([-3600.0, -90.0, -5.0, 5.0, 90.0, 3600.0]))
+            random, 0.3, 3, lambda: (_moment(random, lasts), random.choice([-600.0, -90.0, -5.0, 5.0, 90.0, 600.0]))
         ),
         database_outages=_sometimes(random, 0.2, 2, lambda: (_moment(random, lasts), random.choice([2.0, 10.0, 40.0]))),
         deaf_instances=random.random() < 0.5,
@@ -123,26 +124,27 @@ def _steps(random: Random) -> int:
 
 
 def _pace(random: Random) -> Pace:
-    interval = random.choice([20.0, 60.0])
+    interval = random.choice([10.0, 30.0])
     return Pace(
         interval=interval,
-        jitter=random.choice([0.0, 5.0]),
+        jitter=random.choice([0.0, 2.0]),
         page_size=random.choice([2, 7, 1000]),
         poll_concurrency=random.choice([1, 2, 4]),
         lookback=timedelta(weeks=2),
         lock_retry=1.0,
         most_queued=random.choice([10, 40, 200_000]),
-        settle=random.choice([20.0, 120.0]),
+        settle=random.choice([20.0, 60.0]),
         write_rows=random.choice([2, 8, 4000]),
         write_window=random.choice([0.0, 0.02, 1.0]),
         look=random.choice([15.0, 30.0]),
         callback_concurrency=random.choice([1, 4, 16]),
         drain=10.0,
+        job_lease=600.0,
     )
 
 
 def _sandbox(random: Random, seed: int) -> SandboxOptions:
-    low = random.choice([2.0, 10.0, 40.0])
+    low = random.choice([2.0, 8.0, 20.0])
     return SandboxOptions(
         seed=seed,
         latency_seconds=random.choice([0.01, 0.3, 2.0]),

@@ -36,7 +36,7 @@ class Witnesses:
         for invariant in self.invariants:
             invariant.after_commit(commit)
         world.grapevine.tell(commit)
-        if world.is_calm and world.mirror.is_settled:
+        if world.mirror.is_settled:
             world.settled.set()
 
     def sending(self, message: Message) -> None:

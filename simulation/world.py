@@ -31,8 +31,8 @@ from simulation.witnesses import Witnesses
 from simulation.workloads import WORKLOADS, Workload
 
 RESTART = (1.0, 30.0)  # seconds until a dead instance is started again
+COMING = 20.0  # seconds in which clients turn up
 STOP_WITHIN = 60.0  # seconds that an orderly stop may take when nothing goes wrong
-HOUR = 3600.0
 
 
 @attrs.frozen(kw_only=True)
@@ -72,6 +72,7 @@ class World:
     settled: trio.Event = attrs.field(factory=trio.Event)
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     _closing: bool = False
+    _waiting: int = 0  # clients that are not done
 
     def __attrs_post_init__(self) -> None:
         profile = self.profile
@@ -136,11 +137,12 @@ class World:
             nursery.start_soon(self._keep_running, slot)
         async with trio.open_nursery() as clients:
             for number, chosen in enumerate(self.workloads or self._drawn()):
+                self._waiting += 1
                 clients.start_soon(self._follow, number, chosen)
             await self._faults()
             self._calm()
             with trio.move_on_after(self.profile.patience) as patience:
-                await self._all_settled(clients)
+                await self._all_settled()
             if patience.cancelled_caught:
                 self._unsettled()
         await self._stop_all()
@@ -154,17 +156,21 @@ class World:
     async def _follow(self, number: int, chosen: Workload) -> None:
         random = self.random(f"client {number}")
         if not self.workloads:
-            await trio.sleep(random.uniform(0, min(60.0, self.profile.faults_last)))
+            await trio.sleep(random.uniform(0, COMING))
         client = Client(self, f"client-{number}", random.choice([1, 1, 2]), random)
         try:
             await chosen(client)
         except* GaveUp as errors:
             self.broken("clients are answered in the end", str(errors.exceptions[0]))
+        self._waiting -= 1
+        self.settled.set()
 
     async def _faults(self) -> None:
+        """Until the time is over, or there is nothing left that could be disturbed."""
         async with trio.open_nursery() as nursery:
             Fates(self, self.steps, self.random("fates")).start(nursery)
-            await trio.sleep(self.profile.faults_last)
+            with trio.move_on_after(self.profile.faults_last):
+                await self._all_settled()
             nursery.cancel_scope.cancel()
 
     def _calm(self) -> None:
@@ -181,7 +187,7 @@ class World:
     def calm_down(self, system: System) -> None:
         """A calm hour has many heartbeats, and nothing happens in them."""
         if self.is_calm:
-            system.leader.heartbeat_interval, system.leader.trust = 30.0, 100.0
+            system.leader.heartbeat_interval, system.leader.trust, system.leader.retry_interval = 30.0, 100.0, 10.0
 
     def freeze(self, life: Life, seconds: float | None = None) -> None:
         """Stop an instance for a while: for longer than it is trusted, if nothing is said."""
@@ -200,11 +206,10 @@ class World:
             self.trace.event(f"{life.name} wakes")
             life.thaw(trio.current_time())
 
-    async def _all_settled(self, clients: trio.Nursery) -> None:
-        while clients.child_tasks or not self.mirror.is_settled:
+    async def _all_settled(self) -> None:
+        while self._waiting or not self.mirror.is_settled:
             self.settled = trio.Event()
-            with trio.move_on_after(5.0 if self.mirror.is_settled else HOUR):
-                await self.settled.wait()
+            await self.settled.wait()
 
     def _unsettled(self) -> None:
         left = list(self.mirror.open_work) or ["a client still waits"]

@@ -9,7 +9,7 @@ from tests.storage.both import NOW, Stock, later
 from backburner.errors import Conflict, NotFound
 from backburner.model import NewItem, PlannedBatch, SharedItem
 from backburner.states import BatchStatus, JobStatus, JobType
-from backburner.storage import batches, items, jobs, staging
+from backburner.storage import batches, candidates, items, jobs, staging
 from backburner.storage.tables import items as items_table
 from backburner.storage.tables import loose_keys, requests, results
 
@@ -25,14 +25,14 @@ def named(*names: str) -> list[NewItem]:
 def test_nothing_shows_before_the_last_page(stock: Stock, tx: sa.Connection):
     key = staging.draw_key(tx, now=NOW)
     staging.stage_items(tx, key, 0, named("a", "b"), now=NOW)
-    assert batches.submittable(tx, now=later(1)) == []
+    assert candidates.submittable(tx, now=later(1)) == []
     new = stock.new_job()
     with pytest.raises(NotFound):
         jobs.get_job(tx, 1, new.id)
     job = staging.make_job(tx, key, new, [PlannedBatch("batch-x", "nonce", 0, 1, 4)], now=NOW)
     assert (job.key, job.status, job.counts.processing) == (key, JobStatus.PENDING, 2)
     assert jobs.get_job(tx, 1, new.id) == job
-    assert [candidate.item_count for candidate in batches.submittable(tx, now=NOW)] == [2]
+    assert [candidate.item_count for candidate in candidates.submittable(tx, now=NOW)] == [2]
 
 
 def test_duplicates_are_found_in_a_page_and_across_pages(stock: Stock, tx: sa.Connection):

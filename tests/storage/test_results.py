@@ -13,7 +13,7 @@ from backburner.errors import Conflict, NotFound
 from backburner.model import Job, PlannedBatch, ProviderBatch, Term, Usage
 from backburner.reading import narrowed
 from backburner.states import BatchStatus, ItemStatus, JobStatus
-from backburner.storage import batches, by_hand, items, jobs, submissions
+from backburner.storage import batches, by_hand, candidates, items, jobs, submissions
 from backburner.storage.apply import apply_leader_commands
 from backburner.storage.results import stored_indices
 
@@ -230,10 +230,10 @@ def test_nothing_of_a_size_that_is_sought_is_submitted(stock: Stock, tx: sa.Conn
     first, _, last = stock.batches(job)
     batches.begin_attempt(tx, first.key, epoch=1, now=NOW)
     submissions.set_unknown(tx, first.key, look_at=NOW, error=None)
-    assert [candidate.key for candidate in batches.submittable(tx, now=NOW)] == [last.key]
+    assert [candidate.key for candidate in candidates.submittable(tx, now=NOW)] == [last.key]
     submissions.quarantine(tx, first.key, error=None, look_at=NOW)
-    assert [candidate.item_count for candidate in batches.submittable(tx, now=NOW)] == [3]
-    assert batches.queued_items(tx, "sandbox") == {1: 3}
+    assert [candidate.item_count for candidate in candidates.submittable(tx, now=NOW)] == [3]
+    assert candidates.queued_items(tx, "sandbox") == {1: 3}
     submissions.quarantine(tx, first.key, error=None, look_at=later(60))
     assert submissions.unsettled_submissions(tx, "sandbox", now=later(59)) == []
     submissions.postpone(tx, first.key, until=NOW, error=None, now=NOW, ids=stock.ids)

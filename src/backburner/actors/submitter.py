@@ -32,7 +32,7 @@ from backburner.polling import next_poll
 from backburner.providers.base import BatchView, Provider, WireRequest
 from backburner.splitting import ENVELOPE_BYTES
 from backburner.states import BatchStatus
-from backburner.storage import batches, submissions
+from backburner.storage import batches, candidates, submissions
 from backburner.storage.database import Database
 from backburner.storage.facts import is_polling
 from backburner.storage.fence import fenced
@@ -113,11 +113,11 @@ class Submitter:
     async def _choose(self) -> int | None:
         if not await self.database.read(is_polling) or not await self.keeper.may_submit():
             return None
-        candidates = await self.database.read(batches.submittable, now=self.clock.now())
-        ours = [candidate for candidate in candidates if candidate.provider == self.provider.name]
+        waiting = await self.database.read(candidates.submittable, now=self.clock.now())
+        ours = [candidate for candidate in waiting if candidate.provider == self.provider.name]
         if not ours:
             return None
-        queued = await self.database.read(batches.queued_items, self.provider.name)
+        queued = await self.database.read(candidates.queued_items, self.provider.name)
         chosen = choose(ours, queued, most_queued=self.most_queued)
         return None if chosen is None else chosen.key
 

@@ -32,7 +32,7 @@ STALE = timedelta(hours=1)  # an upload that has not been touched for that long 
 PAUSE = 0.01  # seconds between transactions, so that others get through
 
 
-@attrs.frozen(kw_only=True, eq=False)
+@attrs.define(kw_only=True, eq=False)
 class Sweeper:
     """Expires jobs past their deadline and batches past the lookback; sweeps leftovers and what was kept long enough.
 
@@ -47,6 +47,7 @@ class Sweeper:
     bell: Bell
     pace: Pace
     ended: Callable[[], None]  # a job may have ended, or has to be ended at the provider
+    _swept: float = attrs.field(default=float("-inf"), init=False)  # when, monotonic
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         task_status.started()
@@ -59,8 +60,7 @@ class Sweeper:
             await self._expire_jobs()
             await self._expire_batches()
             await self._sweep_rows()
-            await self._sweep_answers()
-            await self._sweep_audit()
+            await self._sweep_old()
             deadline = await self.database.read(jobs.next_deadline)
         except StorageUnavailable as error:
             log.warning("sweep skipped", error=str(error))
@@ -102,6 +102,13 @@ class Sweeper:
                 staging.sweep_key, key, most=SWEPT_ROWS, now=self.clock.now()
             ):
                 await trio.sleep(PAUSE)
+
+    async def _sweep_old(self) -> None:
+        now = self.clock.monotonic()
+        if now - self._swept >= SWEEP:  # a bell makes nothing older
+            await self._sweep_answers()
+            await self._sweep_audit()
+            self._swept = now
 
     async def _sweep_answers(self) -> None:
         while await self._fenced(idempotency.sweep, now=self.clock.now(), most=SWEPT_ROWS):  # noqa: ASYNC110

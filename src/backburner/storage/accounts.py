@@ -107,24 +107,30 @@ def signing_secret(tx: sa.Connection, organization_key: int, *, now: datetime) -
     return found[0]
 
 
+_KEY_SOURCE = api_keys.join(users, users.c.id == api_keys.c.user_id).join(
+    organizations, organizations.c.id == users.c.organization_id
+)
+_PRINCIPAL = (
+    sa.select(
+        api_keys.c.public_id,
+        api_keys.c.scopes,
+        users.c.public_id.label("user_id"),
+        users.c.id.label("user_key"),
+        organizations.c.public_id.label("organization_id"),
+        organizations.c.id.label("organization_key"),
+    )
+    .select_from(_KEY_SOURCE)
+    .where(
+        api_keys.c.secret_hash == sa.bindparam("hash"),
+        api_keys.c.revoked_at.is_(None),
+        sa.or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > sa.bindparam("now")),
+    )
+)
+
+
 def principal_of(tx: sa.Connection, key_hash: str, *, now: datetime) -> Principal | None:
     """Who presents this key; None for an unknown, expired or revoked one."""
-    row = tx.execute(
-        sa.select(
-            api_keys.c.public_id,
-            api_keys.c.scopes,
-            users.c.public_id.label("user_id"),
-            users.c.id.label("user_key"),
-            organizations.c.public_id.label("organization_id"),
-            organizations.c.id.label("organization_key"),
-        )
-        .select_from(_KEY_SOURCE)
-        .where(
-            api_keys.c.secret_hash == key_hash,
-            api_keys.c.revoked_at.is_(None),
-            sa.or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > now),
-        )
-    ).first()
+    row = tx.execute(_PRINCIPAL, {"hash": key_hash, "now": now}).first()
     if row is None:
         return None
     return Principal(
@@ -136,11 +142,6 @@ def principal_of(tx: sa.Connection, key_hash: str, *, now: datetime) -> Principa
         scopes=frozenset(row.scopes),
         is_operator=row.organization_key == FIRST,
     )
-
-
-_KEY_SOURCE = api_keys.join(users, users.c.id == api_keys.c.user_id).join(
-    organizations, organizations.c.id == users.c.organization_id
-)
 
 
 def list_users(tx: sa.Connection, *, within: int | None) -> list[User]:

@@ -12,7 +12,7 @@ from backburner.completion import LOOKBACK_EXCEEDED
 from backburner.errors import NotFound
 from backburner.ids import Ids
 from backburner.model import Job, ProviderBatch
-from backburner.states import BATCH_FINAL, BATCH_IN_FLIGHT, BatchStatus, ItemStatus
+from backburner.states import BATCH_FINAL, BatchStatus, ItemStatus
 from backburner.storage.agent_requests import requests_of_agents
 from backburner.storage.jobs import set_running, stop_job
 from backburner.storage.members import member_sizes
@@ -20,7 +20,6 @@ from backburner.storage.notifications import announce_jobs, announce_work
 from backburner.storage.rows import batch_of, select_batches
 from backburner.storage.settle import close_batch, settle_job
 from backburner.storage.tables import items, jobs, provider_batches, requests
-from backburner.submission import Candidate
 
 T = TypeVar("T")
 
@@ -33,10 +32,13 @@ _GIVEN = (*POLLED, *UNSETTLED)
 
 def get_batch(tx: sa.Connection, key: int) -> ProviderBatch:
     """One provider batch. Raises NotFound when its job was deleted meanwhile."""
-    row = tx.execute(select_batches().where(provider_batches.c.id == key)).first()
+    row = tx.execute(_BATCH, {"key": key}).first()
     if row is None:
         raise NotFound("provider batch", str(key))
     return batch_of(row)
+
+
+_BATCH = select_batches().where(provider_batches.c.id == sa.bindparam("key"))
 
 
 def batches_of_job(tx: sa.Connection, job_key: int) -> list[ProviderBatch]:
@@ -50,34 +52,52 @@ def batches_of_job(tx: sa.Connection, job_key: int) -> list[ProviderBatch]:
 
 def due_batches(tx: sa.Connection, provider: str, *, now: datetime, limit: int, above: int = 0) -> list[ProviderBatch]:
     """A provider's batches whose poll is due, by key, from the one after `above` on."""
-    due = select_batches().where(
-        provider_batches.c.provider == provider,
+    rows = tx.execute(_DUE, {"provider_name": provider, "now": now, "above": above, "most": limit})
+    return [batch_of(row) for row in rows]
+
+
+_DUE = (
+    select_batches()
+    .where(
+        provider_batches.c.provider == sa.bindparam("provider_name"),
         provider_batches.c.status.in_(POLLED),
-        provider_batches.c.next_poll_at <= now,
-        provider_batches.c.id > above,
+        provider_batches.c.next_poll_at <= sa.bindparam("now"),
+        provider_batches.c.id > sa.bindparam("above"),
     )
-    return [batch_of(row) for row in tx.execute(due.order_by(provider_batches.c.id).limit(limit))]
+    .order_by(provider_batches.c.id)
+    .limit(sa.bindparam("most", type_=sa.Integer))
+)
 
 
 def next_poll_time(
     tx: sa.Connection, provider: str, statuses: Sequence[BatchStatus] = POLLED, *, after: datetime | None = None
 ) -> datetime | None:
     """The earliest `next_poll_at` (after `after`, if given) of a provider's batches in the given statuses."""
-    earliest = sa.select(sa.func.min(provider_batches.c.next_poll_at)).where(
-        provider_batches.c.provider == provider, provider_batches.c.status.in_(list(statuses))
-    )
-    if after is not None:
-        earliest = earliest.where(provider_batches.c.next_poll_at > after)
-    return tx.execute(earliest).scalar()
+    earliest = _NEXT_POLL if after is None else _NEXT_POLL_AFTER
+    return tx.execute(earliest, {"provider_name": provider, "statuses": statuses, "after": after}).scalar()
+
+
+_NEXT_POLL = sa.select(sa.func.min(provider_batches.c.next_poll_at)).where(
+    provider_batches.c.provider == sa.bindparam("provider_name"),
+    provider_batches.c.status.in_(sa.bindparam("statuses", expanding=True)),
+)
+_NEXT_POLL_AFTER = _NEXT_POLL.where(provider_batches.c.next_poll_at > sa.bindparam("after"))
 
 
 def batches_older_than(tx: sa.Connection, *, before: datetime, limit: int) -> list[ProviderBatch]:
     """Batches that the provider was given, or may have been given, before `before` and that are not final."""
-    old = select_batches().where(
+    return [batch_of(row) for row in tx.execute(_OLD, {"before": before, "most": limit})]
+
+
+_OLD = (
+    select_batches()
+    .where(
         provider_batches.c.status.in_(_GIVEN),
-        sa.func.coalesce(provider_batches.c.submitted_at, provider_batches.c.intent_at) < before,
+        sa.func.coalesce(provider_batches.c.submitted_at, provider_batches.c.intent_at) < sa.bindparam("before"),
     )
-    return [batch_of(row) for row in tx.execute(old.order_by(provider_batches.c.id).limit(limit))]
+    .order_by(provider_batches.c.id)
+    .limit(sa.bindparam("most", type_=sa.Integer))
+)
 
 
 def give_up(tx: sa.Connection, key: int, *, now: datetime, ids: Ids) -> Job | None:
@@ -96,63 +116,6 @@ def give_up(tx: sa.Connection, key: int, *, now: datetime, ids: Ids) -> Job | No
 
 
 # --- submitting --------------------------------------------------------------------------------------------
-
-
-def submittable(tx: sa.Connection, *, now: datetime) -> list[Candidate]:
-    """Of each organization the planned batch that is to go first: of the most urgent job, oldest first.
-
-    None of a size that is being looked for at the provider: of two equal batches with unknown outcomes, one could be
-    taken for the other. What waits for a person holds up nothing.
-    """
-    other = provider_batches.alias("other")
-    sought = sa.select(other.c.id).where(
-        other.c.status == BatchStatus.UNKNOWN,
-        other.c.provider == provider_batches.c.provider,
-        other.c.item_count == provider_batches.c.item_count,
-    )
-    rank = sa.func.row_number().over(
-        partition_by=(provider_batches.c.provider, provider_batches.c.organization_id),
-        order_by=(jobs.c.priority.desc(), provider_batches.c.id),
-    )
-    waiting = (
-        sa.select(
-            provider_batches.c.id,
-            provider_batches.c.organization_id,
-            provider_batches.c.provider,
-            provider_batches.c.item_count,
-            rank.label("rank"),
-        )
-        .select_from(provider_batches.join(jobs, jobs.c.id == provider_batches.c.job_id))
-        .where(
-            provider_batches.c.status == BatchStatus.PLANNED,
-            provider_batches.c.next_poll_at <= now,
-            sa.not_(sought.exists()),
-        )
-        .subquery()
-    )
-    rows = tx.execute(sa.select(waiting).where(waiting.c.rank == 1).order_by(waiting.c.id))
-    return [
-        Candidate(
-            key=row.id,
-            organization_key=row.organization_id,
-            provider=row.provider,
-            item_count=row.item_count,
-        )
-        for row in rows
-    ]
-
-
-def queued_items(tx: sa.Connection, provider: str) -> Mapping[int, int]:
-    """How many items each organization has, or may have, waiting at a provider."""
-    queued = (
-        sa.select(provider_batches.c.organization_id, sa.func.sum(provider_batches.c.item_count))
-        .where(provider_batches.c.provider == provider, provider_batches.c.status.in_(_QUEUED))
-        .group_by(provider_batches.c.organization_id)
-    )
-    return {int(organization): int(count) for organization, count in tx.execute(queued)}
-
-
-_QUEUED = sorted(BATCH_IN_FLIGHT - {BatchStatus.ENDED})
 
 
 def begin_attempt(tx: sa.Connection, key: int, *, epoch: int, now: datetime) -> ProviderBatch | None:
@@ -175,28 +138,33 @@ def requests_of_batch(tx: sa.Connection, batch: ProviderBatch, make: Callable[[i
     """make(index, params) of every item of a provider batch, in order; made here, off the Trio thread."""
     if batch.of_agents:
         return requests_of_agents(tx, batch, make)
-    wanted = (
-        sa.select(items.c.idx, requests.c.params)
-        .select_from(
-            provider_batches.join(jobs, jobs.c.id == provider_batches.c.job_id)
-            .join(
-                items,
-                sa.and_(
-                    items.c.job_id == provider_batches.c.job_id,
-                    items.c.idx.between(provider_batches.c.first_idx, provider_batches.c.last_idx),
-                ),
-            )
-            .join(requests, sa.and_(requests.c.job_id == jobs.c.requests_of, requests.c.idx == items.c.request_idx))
+    return [make(index, params) for index, params in tx.execute(_REQUESTS, {"key": batch.key})]
+
+
+_REQUESTS = (
+    sa.select(items.c.idx, requests.c.params)
+    .select_from(
+        provider_batches.join(jobs, jobs.c.id == provider_batches.c.job_id)
+        .join(
+            items,
+            sa.and_(
+                items.c.job_id == provider_batches.c.job_id,
+                items.c.idx.between(provider_batches.c.first_idx, provider_batches.c.last_idx),
+            ),
         )
-        .where(provider_batches.c.id == batch.key)
-        .order_by(items.c.idx)
+        .join(requests, sa.and_(requests.c.job_id == jobs.c.requests_of, requests.c.idx == items.c.request_idx))
     )
-    return [make(index, params) for index, params in tx.execute(wanted)]
+    .where(provider_batches.c.id == sa.bindparam("key"))
+    .order_by(items.c.idx)
+)
 
 
 def provider_options(tx: sa.Connection, job_key: int) -> Mapping[str, str]:
     """What the job's creator asked to be sent along: API version, betas."""
-    return tx.execute(sa.select(jobs.c.provider_options).where(jobs.c.id == job_key)).scalar_one() or {}
+    return tx.execute(_OPTIONS, {"key": job_key}).scalar_one() or {}
+
+
+_OPTIONS = sa.select(jobs.c.provider_options).where(jobs.c.id == sa.bindparam("key"))
 
 
 def attach(

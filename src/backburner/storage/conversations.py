@@ -75,6 +75,8 @@ class _Page:
 def decide_answers(tx: sa.Connection, *, limit: int, now: datetime, ids: Ids) -> Decided:
     """Decide up to `limit` answers, and settle the jobs whose last conversation that ends."""
     rows = _answered(tx, limit)
+    if not rows:
+        return Decided()
     pages = {key: _Page(key, agent, stopping) for key, agent, stopping in _locked(tx, {row.job_id for row in rows})}
     for row in _still_answered(tx, pages, rows):
         _take(pages[row.job_id], row, now)
@@ -87,10 +89,15 @@ def decide_answers(tx: sa.Connection, *, limit: int, now: datetime, ids: Ids) ->
 
 
 def _answered(tx: sa.Connection, limit: int) -> Sequence[Any]:
-    found = sa.select(conversations.c.job_id, conversations.c.idx).where(
-        conversations.c.state == ConversationState.ANSWERED
-    )
-    return tx.execute(found.order_by(conversations.c.job_id, conversations.c.idx).limit(limit)).all()
+    return tx.execute(_ANSWERED, {"most": limit}).all()
+
+
+_ANSWERED = (
+    sa.select(conversations.c.job_id, conversations.c.idx)
+    .where(conversations.c.state == ConversationState.ANSWERED)
+    .order_by(conversations.c.job_id, conversations.c.idx)
+    .limit(sa.bindparam("most", type_=sa.Integer))
+)
 
 
 def _locked(tx: sa.Connection, keys: set[int]) -> list[tuple[int, AgentOptions, str | None]]:

@@ -30,19 +30,8 @@ def claim_deliveries(
     busy_organizations: Collection[int] = (),
 ) -> list[DueDelivery]:
     """Claim up to `limit` due deliveries until `lease_until`; what is not recorded by then is due again."""
-    locked = (
-        sa.select(deliveries)
-        .where(
-            deliveries.c.status == DeliveryStatus.PENDING,
-            deliveries.c.next_attempt_at <= now,
-            deliveries.c.receiver.not_in(sorted(busy_receivers)),
-            deliveries.c.organization_id.not_in(sorted(busy_organizations)),
-        )
-        .order_by(deliveries.c.next_attempt_at, deliveries.c.id)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    rows = list(tx.execute(locked))
+    busy = {"receivers": sorted(busy_receivers), "organizations": sorted(busy_organizations)}
+    rows = list(tx.execute(_DUE, {"now": now, "most": limit, **busy}))
     if not rows:
         return []
     claimed = [row.id for row in rows]
@@ -69,12 +58,23 @@ def next_delivery_at(
     tx: sa.Connection, *, busy_receivers: Collection[str] = (), busy_organizations: Collection[int] = ()
 ) -> datetime | None:
     """When the next delivery is due that could be made now."""
-    earliest = sa.select(sa.func.min(deliveries.c.next_attempt_at)).where(
-        deliveries.c.status == DeliveryStatus.PENDING,
-        deliveries.c.receiver.not_in(sorted(busy_receivers)),
-        deliveries.c.organization_id.not_in(sorted(busy_organizations)),
-    )
-    return tx.execute(earliest).scalar()
+    busy = {"receivers": sorted(busy_receivers), "organizations": sorted(busy_organizations)}
+    return tx.execute(_NEXT, busy).scalar()
+
+
+_COULD_BE_MADE = (
+    deliveries.c.status == DeliveryStatus.PENDING,
+    deliveries.c.receiver.not_in(sa.bindparam("receivers", expanding=True)),
+    deliveries.c.organization_id.not_in(sa.bindparam("organizations", expanding=True)),
+)
+_NEXT = sa.select(sa.func.min(deliveries.c.next_attempt_at)).where(*_COULD_BE_MADE)
+_DUE = (
+    sa.select(deliveries)
+    .where(*_COULD_BE_MADE, deliveries.c.next_attempt_at <= sa.bindparam("now"))
+    .order_by(deliveries.c.next_attempt_at, deliveries.c.id)
+    .limit(sa.bindparam("most", type_=sa.Integer))
+    .with_for_update(skip_locked=True)
+)
 
 
 def record_attempts(tx: sa.Connection, made: Sequence[DeliveryAttempted]) -> list[str]:

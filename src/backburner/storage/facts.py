@@ -46,14 +46,20 @@ def provider_states(tx: sa.Connection) -> list[ProviderState]:
 
 def set_fact(tx: sa.Connection, name: str, value: Any, *, now: datetime) -> None:
     """Remember a fact."""
-    updated = tx.execute(sa.update(server_facts).where(server_facts.c.name == name).values(value=value, updated_at=now))
-    if updated.rowcount == 0:
+    if tx.execute(_SET_FACT, {"fact": name, "new": value, "at": now}).rowcount == 0:
         tx.execute(sa.insert(server_facts).values(name=name, value=value, updated_at=now))
 
 
 def get_fact(tx: sa.Connection, name: str) -> Any:
     """A remembered fact, or None."""
     return tx.execute(_FACT, {"fact": name}).scalar()
+
+
+_SET_FACT = (
+    sa.update(server_facts)
+    .where(server_facts.c.name == sa.bindparam("fact"))
+    .values(value=sa.bindparam("new"), updated_at=sa.bindparam("at"))
+)
 
 
 def is_polling(tx: sa.Connection) -> bool:

@@ -130,10 +130,17 @@ def delete_job(tx: sa.Connection, organization_key: int, public_id: str, *, now:
 
 def past_deadline(tx: sa.Connection, *, now: datetime, limit: int) -> list[int]:
     """Keys of active jobs whose deadline has passed and that are not being ended yet."""
-    due = sa.select(jobs.c.id).where(
-        jobs.c.status.in_(list(ACTIVE)), jobs.c.deadline_at <= now, jobs.c.stopping.is_(None)
-    )
-    return list(tx.execute(due.order_by(jobs.c.deadline_at, jobs.c.id).limit(limit)).scalars())
+    return list(tx.execute(_PAST_DEADLINE, {"now": now, "most": limit}).scalars())
+
+
+_MAY_EXPIRE = (jobs.c.status.in_(sorted(ACTIVE)), jobs.c.stopping.is_(None))
+_NEXT_DEADLINE = sa.select(sa.func.min(jobs.c.deadline_at)).where(*_MAY_EXPIRE)
+_PAST_DEADLINE = (
+    sa.select(jobs.c.id)
+    .where(*_MAY_EXPIRE, jobs.c.deadline_at <= sa.bindparam("now"))
+    .order_by(jobs.c.deadline_at, jobs.c.id)
+    .limit(sa.bindparam("most", type_=sa.Integer))
+)
 
 
 def expire_jobs(tx: sa.Connection, *, now: datetime, limit: int, ids: Ids) -> list[str]:
@@ -144,10 +151,7 @@ def expire_jobs(tx: sa.Connection, *, now: datetime, limit: int, ids: Ids) -> li
 
 def next_deadline(tx: sa.Connection) -> datetime | None:
     """The earliest deadline of an active job that is not being ended yet."""
-    earliest = sa.select(sa.func.min(jobs.c.deadline_at)).where(
-        jobs.c.status.in_(list(ACTIVE)), jobs.c.stopping.is_(None)
-    )
-    return tx.execute(earliest).scalar()
+    return tx.execute(_NEXT_DEADLINE).scalar()
 
 
 def job_counts(tx: sa.Connection) -> Mapping[str, int]:

@@ -39,12 +39,15 @@ class StartedCall:
 
 def start_calls(tx: sa.Connection, *, limit: int, epoch: int, now: datetime) -> list[StartedCall]:
     """Take on up to `limit` calls, of every job in turn. They count as begun when this has committed."""
-    rank = sa.func.row_number().over(partition_by=tool_calls.c.job_id, order_by=_PLACE[1:])
-    waiting = (
-        sa.select(*_PLACE, rank.label("rank")).where(tool_calls.c.state == ToolCallState.REQUESTED).subquery("waiting")
-    )
-    chosen = sa.select(waiting).order_by(waiting.c.rank, waiting.c.job_id).limit(limit)
-    return take_on(tx, [CallPlace(*row[:4]) for row in tx.execute(chosen)], epoch=epoch, now=now)
+    places = [CallPlace(*row[:4]) for row in tx.execute(_WAITING, {"most": limit})]
+    return take_on(tx, places, epoch=epoch, now=now)
+
+
+_RANK = sa.func.row_number().over(partition_by=tool_calls.c.job_id, order_by=_PLACE[1:]).label("rank")
+_REQUESTED = sa.select(*_PLACE, _RANK).where(tool_calls.c.state == ToolCallState.REQUESTED).subquery("waiting")
+_WAITING = (
+    sa.select(_REQUESTED).order_by(_REQUESTED.c.rank, _REQUESTED.c.job_id).limit(sa.bindparam("most", type_=sa.Integer))
+)
 
 
 def take_on(tx: sa.Connection, places: Sequence[CallPlace], *, epoch: int, now: datetime) -> list[StartedCall]:
@@ -61,9 +64,11 @@ def take_on(tx: sa.Connection, places: Sequence[CallPlace], *, epoch: int, now: 
 
 def left_started(tx: sa.Connection, *, known: Collection[CallPlace]) -> list[StartedCall]:
     """Calls that were begun and are not `known` to be under way: their instance died, or lost its term."""
-    found = sa.select(*_PLACE).where(tool_calls.c.state == ToolCallState.STARTED)
-    places = [place for row in tx.execute(found) if (place := CallPlace(*row)) not in known]
+    places = [place for row in tx.execute(_UNDER_WAY) if (place := CallPlace(*row)) not in known]
     return _started(tx, sa.tuple_(*_PLACE).in_(places)) if places else []
+
+
+_UNDER_WAY = sa.select(*_PLACE).where(tool_calls.c.state == ToolCallState.STARTED)
 
 
 def _started(tx: sa.Connection, wanted: sa.ColumnElement[bool]) -> list[StartedCall]:

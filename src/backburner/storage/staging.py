@@ -192,9 +192,15 @@ def _planned_row(key: int, new: NewJob, batch: PlannedBatch, now: datetime) -> d
 
 def loose_key_before(tx: sa.Connection, before: datetime) -> int | None:
     """A key that has not been touched since `before`, the one that has waited longest."""
-    return tx.execute(
-        sa.select(loose_keys.c.id).where(loose_keys.c.touched_at < before).order_by(loose_keys.c.touched_at).limit(1)
-    ).scalar()
+    return tx.execute(_LOOSE, {"before": before}).scalar()
+
+
+_LOOSE = (
+    sa.select(loose_keys.c.id)
+    .where(loose_keys.c.touched_at < sa.bindparam("before"))
+    .order_by(loose_keys.c.touched_at)
+    .limit(1)
+)
 
 
 def sweep_key(tx: sa.Connection, key: int, *, most: int, now: datetime) -> int:

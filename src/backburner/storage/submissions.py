@@ -70,14 +70,18 @@ def unsettled_submissions(tx: sa.Connection, provider: str, *, now: datetime) ->
     To be asked while nothing is being submitted: what is under way then was left so by a crash, an earlier term or
     a database that was away.
     """
-    found = sa.select(provider_batches.c.id).where(
-        provider_batches.c.provider == provider,
-        sa.or_(
-            sa.and_(provider_batches.c.status.in_(UNSETTLED), provider_batches.c.next_poll_at <= now),
-            provider_batches.c.status == BatchStatus.SUBMITTING,
-        ),
+    return list(tx.execute(_UNSETTLED, {"provider_name": provider, "now": now}).scalars())
+
+
+_LOOK_IS_DUE = sa.and_(provider_batches.c.status.in_(UNSETTLED), provider_batches.c.next_poll_at <= sa.bindparam("now"))
+_UNSETTLED = (
+    sa.select(provider_batches.c.id)
+    .where(
+        provider_batches.c.provider == sa.bindparam("provider_name"),
+        sa.or_(_LOOK_IS_DUE, provider_batches.c.status == BatchStatus.SUBMITTING),
     )
-    return list(tx.execute(found.order_by(provider_batches.c.id)).scalars())
+    .order_by(provider_batches.c.id)
+)
 
 
 def not_candidates(tx: sa.Connection, key: int) -> frozenset[str]:

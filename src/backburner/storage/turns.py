@@ -82,6 +82,13 @@ class Ready:
 
 def ready_jobs(tx: sa.Connection) -> list[Ready]:
     """Jobs with conversations to be asked on, those that have waited longest first."""
+    return [
+        Ready(job_key=row.job_id, since=row.since, count=row.number, is_last=not row.more)
+        for row in tx.execute(_READY_JOBS)
+    ]
+
+
+def _ready_jobs() -> sa.Select[Any]:
     waiting = (
         sa.select(
             conversations.c.job_id,
@@ -98,10 +105,10 @@ def ready_jobs(tx: sa.Connection) -> list[Ready]:
     arriving = sa.exists().where(
         provider_batches.c.job_id == waiting.c.job_id, provider_batches.c.status == BatchStatus.ENDED
     )
-    found = sa.select(waiting, sa.or_(others, arriving).label("more")).order_by(waiting.c.since)
-    return [
-        Ready(job_key=row.job_id, since=row.since, count=row.number, is_last=not row.more) for row in tx.execute(found)
-    ]
+    return sa.select(waiting, sa.or_(others, arriving).label("more")).order_by(waiting.c.since)
+
+
+_READY_JOBS = _ready_jobs()
 
 
 def plan_round(tx: sa.Connection, job_key: int, *, chunk_bytes: int, now: datetime, ids: Ids) -> int:

@@ -136,19 +136,22 @@ def recover(tx: sa.Connection, *, now: datetime, ids: Ids, expired_before: datet
 
     A job that is being ended has ended then; one that has had all its attempts failed, with its error kept.
     """
-    expired = (
-        sa.select(work.c.job_id, work.c.attempt, work.c.max_attempts, work.c.claimed_by)
-        .where(work.c.state == CLAIMED, work.c.lease_until < expired_before)
-        .order_by(work.c.lease_until)
-        .limit(RECOVERED)
-        .with_for_update(skip_locked=True)
-    )
-    rows = list(tx.execute(expired))
+    rows = list(tx.execute(_EXPIRED, {"before": expired_before}))
+    if not rows:
+        return []
     public_ids = [_take_back(tx, row, now, ids) for row in rows]
     announce_jobs(tx, public_ids)
-    if rows:
-        announce_work(tx)
+    announce_work(tx)
     return public_ids
+
+
+_EXPIRED = (
+    sa.select(work.c.job_id, work.c.attempt, work.c.max_attempts, work.c.claimed_by)
+    .where(work.c.state == CLAIMED, work.c.lease_until < sa.bindparam("before"))
+    .order_by(work.c.lease_until)
+    .limit(RECOVERED)
+    .with_for_update(skip_locked=True)
+)
 
 
 def _take_back(tx: sa.Connection, row: Any, now: datetime, ids: Ids) -> str:
@@ -212,9 +215,14 @@ def queue_figures(tx: sa.Connection, *, now: datetime) -> QueueFigures:
 
 def next_due(tx: sa.Connection, handlers: Sequence[str], *, now: datetime) -> datetime | None:
     """When, after now, a job of these handlers becomes available or a lease ends, whichever is first."""
-    due = sa.select(sa.func.min(work.c.available_at)).where(
-        work.c.state == QUEUED, work.c.handler.in_(handlers), work.c.available_at > now
-    )
-    lease = sa.select(sa.func.min(work.c.lease_until)).where(work.c.state == CLAIMED)
-    found = [tx.execute(due).scalar(), tx.execute(lease).scalar()]
-    return min((time for time in found if time is not None), default=None)
+    row = tx.execute(_NEXT_DUE, {"handlers": handlers, "now": now}).one()
+    return min((time for time in row if time is not None), default=None)
+
+
+_NEXT_AVAILABLE = sa.select(sa.func.min(work.c.available_at)).where(
+    work.c.state == QUEUED,
+    work.c.handler.in_(sa.bindparam("handlers", expanding=True)),
+    work.c.available_at > sa.bindparam("now"),
+)
+_NEXT_LEASE_END = sa.select(sa.func.min(work.c.lease_until)).where(work.c.state == CLAIMED)
+_NEXT_DUE = sa.select(_NEXT_AVAILABLE.scalar_subquery(), _NEXT_LEASE_END.scalar_subquery())
