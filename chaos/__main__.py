@@ -13,7 +13,7 @@ from functools import partial
 import attrs
 from tests.postgres import running_server
 
-from chaos import outside, postgres_faults, sqlite_faults, terms
+from chaos import outside, own_work, postgres_faults, sqlite_faults, terms
 from chaos.kills import kill_loop
 from chaos.outcome import Outcome
 
@@ -39,6 +39,17 @@ def _kills_postgresql(options: Options) -> Outcome:
         return kill_loop(server, options.kills, seed=options.seed, until=options.until, forked=options.forked)
 
 
+def _work_sqlite(options: Options) -> Outcome:
+    return own_work.killed_at_work(None, options.kills, seed=options.seed, until=options.until, forked=options.forked)
+
+
+def _work_postgresql(options: Options) -> Outcome:
+    with running_server() as server:
+        return own_work.killed_at_work(
+            server, options.kills, seed=options.seed, until=options.until, forked=options.forked
+        )
+
+
 def _pooler(_: Options) -> Outcome:
     with running_server() as server:
         return postgres_faults.pooled(server)
@@ -51,6 +62,8 @@ def _plain(run: Callable[..., Outcome], *arguments: float) -> Callable[[Options]
 SCENARIOS: dict[str, Callable[[Options], Outcome]] = {
     "kills-sqlite": _kills_sqlite,
     "kills-postgresql": _kills_postgresql,
+    "work-sqlite": _work_sqlite,
+    "work-postgresql": _work_postgresql,
     "freeze": _plain(postgres_faults.frozen, 3),
     "partition": _plain(postgres_faults.partition, 3),
     "terminate": _plain(postgres_faults.terminated, 5),

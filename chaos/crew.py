@@ -17,16 +17,17 @@ class Crew:
 
     arena: Arena
     standbys: int = STANDBYS
+    arguments: tuple[str, ...] = ()  #: of each server's command line
     leader: Process = attrs.field(init=False)
     _waiting: list[Starting] = attrs.field(factory=list, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.leader = self.arena.start().ready()
+        self.leader = self.arena.start(*self.arguments).ready()
         self.arena.url = self.leader.url
         self._waiting = [self._start() for _ in range(self.standbys)]
 
     def _start(self) -> Starting:
-        return self.arena.start(*(("--standby",) if self.arena.is_sqlite else ()))
+        return self.arena.start(*self.arguments, *(("--standby",) if self.arena.is_sqlite else ()))
 
     def replace(self, epoch: int) -> None:
         """Find out who leads after the leader's death, and start another who waits."""

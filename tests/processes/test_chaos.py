@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from chaos import outside, postgres_faults, sqlite_faults
+from chaos import outside, own_work, postgres_faults, sqlite_faults
 from chaos.kills import KINDS, kill_loop
 
 pytestmark = pytest.mark.processes
@@ -22,6 +22,14 @@ def test_a_backup_made_under_load_is_put_back_and_nothing_is_paid_for_twice():
 
 def test_a_full_disk_turns_requests_away_and_loses_nothing():
     assert sqlite_faults.disk_full(calm=True).figures["answers while the disk is full"]["503"] > 0
+
+
+@pytest.mark.postgresql
+def test_kills_in_the_middle_of_tools_and_jobs_run_nothing_again_that_had_ended(postgres_server):
+    found = own_work.killed_at_work(postgres_server, 1, progress=lambda _: None).figures
+
+    assert (found["kills"], found["agents"]) == (1, own_work.AGENTS)
+    assert found["tool calls"] > 0
 
 
 @pytest.mark.postgresql
