@@ -27,6 +27,7 @@ LAYERS = {
     "backburner.clock": "waiting",
     "backburner.changes": "waiting",
     "backburner.settings": "settings",
+    "backburner.server_settings": "settings",
     "backburner.setting_fields": "settings",
     "backburner.settings_doc": "settings",
     "backburner.settings_sources": "settings",

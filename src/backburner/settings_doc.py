@@ -13,7 +13,7 @@ from backburner.settings_sources import PREFIX, SEED_PREFIX
 
 _HEAD = f"""# Settings
 
-This page is generated from `src/backburner/settings.py`; a test checks that it is current.
+This page is generated from `src/backburner/settings.py` and `server_settings.py`; a test checks that it is current.
 
 A setting comes from, in this order: an option of `backburner serve`, the environment variable `{PREFIX}<NAME>`,
 the TOML file that `--config` or `{PREFIX}CONFIG` names (`name = value`, names in lower case), the default. A value
