@@ -59,6 +59,7 @@ def test_a_number_that_has_a_dimension_has_a_unit(field):
         "job_processes",
         "job_process_memory_bytes",
         "rate_limit_requests_per_second",
+        "quota_file_bytes",
         "quota_open_jobs",
         "quota_items_per_day",
         "quota_bytes_per_day",

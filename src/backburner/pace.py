@@ -33,3 +33,4 @@ class Pace:
     may_lead: bool = True
     job_lease: float = 30.0  # for which a background job is claimed at a time
     jobs_per_organization: int = 1000  # at once on this instance
+    file_retention: timedelta = timedelta(days=3)  # for uploaded files that nobody uses

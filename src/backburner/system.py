@@ -110,7 +110,8 @@ class System:
                                 task_status.started(await door.start(front, stop))
                                 await stop.wait()
                                 self.changes.all_changed()  # requests that wait for a change answer now
-                            await self._retire()
+                            if self.pace.may_lead:
+                                await self.leader.retire()
                             ears.cancel_scope.cancel(reason="stopped")
                         self.executor.stop()
                         self.callbacks.stop()
@@ -125,10 +126,6 @@ class System:
     def _start_leading(self, nursery: trio.Nursery) -> None:
         if self.pace.may_lead:
             nursery.start_soon(self.leader.run)
-
-    async def _retire(self) -> None:
-        if self.pace.may_lead:
-            await self.leader.retire()
 
     # --- what the front may ask ----------------------------------------------------------------------------
 

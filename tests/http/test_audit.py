@@ -106,6 +106,21 @@ async def a_step(api: Api) -> Any:
     return (await an_ended_batch(api)).replace("job-", "step-") + "-0-1"
 
 
+async def a_file(api: Api) -> Any:
+    return (await api.post("/v1/files", json={"name": "x"})).json["id"]
+
+
+async def an_uploaded_file(api: Api) -> Any:
+    file = await a_file(api)
+    await put_part(api, file)
+    return file
+
+
+async def put_part(api: Api, ids: Any) -> Answer:
+    file = ids if isinstance(ids, str) else ids[0]
+    return await api.call("PUT", f"/v1/files/{file}/parts/1", data=b"x", kind="application/octet-stream")
+
+
 LETTA = {"agent_id": f"agent-{UNKNOWN}", "messages": [{"role": "user", "content": "Hi"}]}
 #: Routes that look as if they changed something and only read.
 READING = {"POST /letta/v1/runs/<run_id>/stream"}
@@ -124,6 +139,10 @@ CHANGES: dict[str, tuple[Any, Any, str]] = {
     "POST /v1/jobs/<job_id>/deliveries/<delivery_id>/redeliver": (
         delivered, call("POST", "/v1/jobs/{}/deliveries/{}/redeliver"), "delivery.redeliver",
     ),
+    "POST /v1/files": (nothing, call("POST", "/v1/files", {"name": "x"}), "file.create"),
+    "PUT /v1/files/<file_id>/parts/<number>": (a_file, put_part, "file.put_part"),
+    "POST /v1/files/<file_id>/complete": (an_uploaded_file, call("POST", "/v1/files/{}/complete"), "file.complete"),
+    "DELETE /v1/files/<file_id>": (a_file, call("DELETE", "/v1/files/{}"), "file.delete"),
     "POST /v1/admin/organizations": (
         nothing, call("POST", "/v1/admin/organizations", {"name": "x"}), "organization.create",
     ),
@@ -205,7 +224,7 @@ async def test_a_change_leaves_one_row(api, route):
 @pytest.mark.parametrize("route", [route for route in CHANGES if "<" in route])
 async def test_a_change_of_nothing_leaves_none(api, route):
     _, change, _ = CHANGES[route]
-    kinds = ("run", "") if "run_id" in route else ("job", "delivery")
+    kinds = ("run", "") if "run_id" in route else ("file", "") if "file_id" in route else ("job", "delivery")
     answer = await change(api, [f"{kind}-{UNKNOWN}" for kind in kinds])
     assert answer.status == 404
     assert await rows(api) == []

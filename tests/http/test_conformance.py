@@ -32,10 +32,10 @@ AT_LEAST = 9  # of each operation
 RULED = (
     "create_batch", "create_job", "create_run", "fork_run", "create_key",
     "retry_batch", "update_job", "list_job_steps", "list_job_messages",
-    "list_run_steps", "list_run_messages", "list_step_messages", "list_items",
+    "list_run_steps", "list_run_messages", "list_step_messages", "list_items", "put_part",
 )  # fmt: skip
 #: A key that was used with another body is refused.
-REUSED = ("create_user", "create_organization")
+REUSED = ("create_user", "create_organization", "create_file")
 ACCEPTED = ["2xx", "3xx", 401, 403, 404, 409, 412, 422, 429]
 CONFIG: dict[str, Any] = {
     "operations": [
@@ -61,6 +61,7 @@ async def prepared(api: Api) -> dict[str, list[str]]:
     plain = (await api.post("/v1/jobs", json={})).json
     agent = {"params": request(1)["params"], "agent": {"max_rounds": 2}}
     single = (await api.post("/v1/runs", json=agent)).json["id"].removeprefix("job-")
+    file = (await api.post("/v1/files", json={"name": "x"})).json
     key = (await api.get("/v1/admin/keys")).json["data"][0]
     part = ended["id"].removeprefix("job-")
     unknown = "00000000-0000-7000-8000-000000000000"
@@ -70,6 +71,7 @@ async def prepared(api: Api) -> dict[str, list[str]]:
         "step_id": [f"step-{part}-1-1"],
         "batch_id": [f"batch-{unknown}"],
         "delivery_id": [f"delivery-{unknown}"],
+        "file_id": [file["id"]],
         "key_id": [key["id"].replace("-7", "-8")],
     }
 
@@ -98,7 +100,7 @@ def document(server: Hosted):
 
 
 def _narrow(parameter: dict[str, Any], facts: dict[str, list[str]]) -> None:
-    if parameter["in"] == "path":
+    if parameter["in"] == "path" and parameter["name"] in facts:
         parameter["schema"] = {"type": "string", "enum": facts[parameter["name"]]}
         parameter["example"] = facts[parameter["name"]][0]
 

@@ -18,7 +18,7 @@ from backburner.leadership import Mandate
 from backburner.model import ProviderBatch
 from backburner.pace import Pace
 from backburner.providers.base import Provider
-from backburner.storage import audit, batches, idempotency, jobs, staging
+from backburner.storage import audit, batches, files, idempotency, jobs, staging
 from backburner.storage.database import Database
 from backburner.storage.fence import fenced
 
@@ -29,12 +29,14 @@ AWAY = 1.0  # while the database is away
 PAGE = 100  # jobs or batches in one transaction
 SWEPT_ROWS = 2_000  # in one transaction, which takes some ten milliseconds
 STALE = timedelta(hours=1)  # an upload that has not been touched for that long has broken off
+SWEPT_PARTS = 2  # of deleted files, in one transaction; they have some megabytes each
 PAUSE = 0.01  # seconds between transactions, so that others get through
 
 
 @attrs.define(kw_only=True, eq=False)
 class Sweeper:
-    """Expires jobs past their deadline and batches past the lookback; sweeps leftovers and what was kept long enough.
+    """Expires jobs past their deadline, batches past the lookback and files that nobody uses; sweeps leftovers and what
+    was kept long enough.
 
     Ends only by cancellation; raises LeadershipLost.
     """
@@ -108,10 +110,18 @@ class Sweeper:
         if now - self._swept >= SWEEP:  # a bell makes nothing older
             await self._sweep_answers()
             await self._sweep_audit()
+            await self._sweep_files()
             self._swept = now
 
     async def _sweep_answers(self) -> None:
         while await self._fenced(idempotency.sweep, now=self.clock.now(), most=SWEPT_ROWS):  # noqa: ASYNC110
+            await trio.sleep(PAUSE)
+
+    async def _sweep_files(self) -> None:
+        now = self.clock.now()
+        if await self._fenced(files.expire_files, before=now - self.pace.file_retention, now=now):
+            log.info("files that nobody has used for long are being deleted")
+        while await self._fenced(files.sweep_parts, most=SWEPT_PARTS):  # noqa: ASYNC110
             await trio.sleep(PAUSE)
 
     async def _sweep_audit(self) -> None:

@@ -9,6 +9,7 @@ from backburner.http import (
     create_run,
     deliveries,
     events,
+    files,
     health,
     job_lists,
     jobs,
@@ -42,6 +43,7 @@ def create_app(services: Services) -> EdgeApp:
     _add_batches(routes)
     _add_jobs(routes)
     _add_runs(routes)
+    _add_files(routes)
     _add_admin(routes)
     _add_provider_batches(routes)
     _add_health(routes)
@@ -89,6 +91,16 @@ def _add_runs(routes: Routes) -> None:
     routes.add("GET", "/runs/<run_id>/messages", "read", runs.list_run_messages)
     routes.add("GET", "/steps/<step_id>", "read", steps.get_step)
     routes.add("GET", "/steps/<step_id>/messages", "read", steps.list_step_messages)
+
+
+def _add_files(routes: Routes) -> None:
+    one = "/files/<file_id>"
+    routes.add("POST", "/files", "write", files.create_file, "file.create")
+    routes.add("GET", "/files", "read", files.list_files)
+    routes.add("GET", one, "read", files.get_file)
+    routes.add("DELETE", one, "write", files.delete_file, "file.delete")
+    routes.add("PUT", f"{one}/parts/<number>", "write", files.put_part, "file.put_part")
+    routes.add("POST", f"{one}/complete", "write", files.complete_file, "file.complete")
 
 
 def _add_admin(routes: Routes) -> None:

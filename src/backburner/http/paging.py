@@ -9,7 +9,7 @@ from typing import Any, Self, TypeVar
 import attrs
 
 from backburner.errors import NotFound
-from backburner.http.query import Converter, Parameter, described, one_of, whole
+from backburner.http.query import Converter, Parameter, matching, one_of, whole
 
 T = TypeVar("T")
 
@@ -18,15 +18,7 @@ _UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
 def an_id(pattern: str) -> Converter[str]:
     """An id of the list. The object itself need not exist any more."""
-    compiled = re.compile(pattern)
-
-    @described(type="string", pattern=pattern)
-    def convert(text: str) -> str:
-        if not compiled.fullmatch(text):
-            raise ValueError("must be an id of this list")
-        return text
-
-    return convert
+    return matching(pattern, "an id of this list")
 
 
 def parameters(kind: str, *, order: str = "desc", pattern: str = _UUID) -> Mapping[str, Parameter]:

@@ -110,6 +110,19 @@ def words(longest: int = 255) -> Converter[str]:
     return convert
 
 
+def matching(pattern: str, allowed: str) -> Converter[str]:
+    """Text of this pattern; `allowed` says it in words."""
+    compiled = re.compile(pattern)
+
+    @described(type="string", pattern=pattern)
+    def convert(text: str) -> str:
+        if not compiled.fullmatch(text):
+            raise ValueError(f"must be {allowed}")
+        return text
+
+    return convert
+
+
 @described(type="string", format="date-time")
 def moment(text: str) -> datetime:
     """A time of RFC 3339 with its zone, as UTC. A `+` that arrives as a space is understood."""

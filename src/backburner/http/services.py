@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import attrs
 import trio
@@ -19,6 +19,7 @@ from backburner.http.limiter import RateLimits
 from backburner.http.live import Live
 from backburner.ids import Ids
 from backburner.storage.database import Database
+from backburner.storage.files import FileLimits
 from backburner.storage.quotas import UNLIMITED, Quotas
 
 
@@ -80,6 +81,10 @@ class Services:
     registry: CollectorRegistry = attrs.field(factory=CollectorRegistry)  #: what the rest of the program counts
     rate_limits: RateLimits = attrs.field(factory=RateLimits)
     quotas: Quotas = UNLIMITED
+    files: FileLimits = attrs.field(factory=FileLimits)
+    file_retention: timedelta = timedelta(days=3)  #: after which a file that nobody uses is deleted
+    #: Parts of files that are received at once: each is held in memory.
+    parts_at_once: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(16))
     letta: LettaDefaults = attrs.field(factory=LettaDefaults)
     #: Gives the office away if this instance holds it in the term with this epoch.
     step_down: Callable[[int], object] = lambda _epoch: False

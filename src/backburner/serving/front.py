@@ -20,6 +20,7 @@ from backburner.http.services import InstanceStatus, LettaDefaults, Limits, Serv
 from backburner.providers.anthropic import LIMITS
 from backburner.serving.origins import Origins
 from backburner.settings import Settings
+from backburner.storage.files import FileLimits
 from backburner.storage.quotas import Quotas
 from backburner.system import System
 
@@ -85,6 +86,8 @@ class Front:
                 items_per_day=settings.quota_items_per_day,
                 bytes_per_day=settings.quota_bytes_per_day,
             ),
+            files=FileLimits(most=settings.max_file_bytes, of_organization=settings.quota_file_bytes),
+            file_retention=system.pace.file_retention,
             letta=LettaDefaults(model=settings.letta_default_model, max_tokens=settings.letta_default_max_tokens),
             step_down=system.step_down,
             overload=lambda: "is behind with writing" if system.writer.is_behind else None,

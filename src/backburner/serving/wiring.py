@@ -98,6 +98,7 @@ def pace_of(settings: Settings) -> Pace:
         may_lead=settings.enable_batch_job_polling,
         job_lease=settings.job_lease_seconds,
         jobs_per_organization=settings.jobs_per_organization,
+        file_retention=timedelta(days=settings.file_retention_days),
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from backburner.http.openapi import file_schemas as of_files
 from backburner.http.openapi import job_schemas as of_jobs
 from backburner.http.openapi import operator_schemas as of_operators
 from backburner.http.openapi import run_schemas as of_runs
@@ -218,7 +219,29 @@ _UNRESOLVED = {
     "intent_at": _AT,
 }
 
+_SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+_PART = {"number": 1, "bytes": 4_194_304, "sha256": _SHA256}
+_FILE = {
+    "id": f"file-{_UUID}",
+    "object": "file",
+    "name": "requests.jsonl",
+    "status": "uploading",
+    "bytes": 4_194_304,
+    "expected_bytes": 5_000_000,
+    "sha256": None,
+    "parts": {"total": 1},
+    "user_id": f"user-{_UUID}",
+    "organization_id": f"org-{_UUID}",
+    "created_at": _AT,
+    "updated_at": _AT,
+    "completed_at": None,
+    "expires_at": _AT,
+}
+
 EXAMPLES: Mapping[Any, Any] = {
+    of_files.File: _FILE,
+    of_files.FileWithParts: {**_FILE, "parts": {"total": 1, "data": [_PART]}},
+    of_files.Part: _PART,
     of_jobs.Job: _JOB,
     of_jobs.Batch: {**_JOB, "provider_batches": {**_JOB["provider_batches"], "data": [_PROVIDER_BATCH]}},  # type: ignore[dict-item]
     of_jobs.DryRun: {"object": "dry_run", "valid": True, "provider": "anthropic", "request_counts": _COUNTS},

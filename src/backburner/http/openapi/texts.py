@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from backburner.files import MAX_PARTS
 from backburner.http.conversation_ids import PATTERNS, UUID
 
 ABOUT = """\
@@ -20,6 +21,7 @@ TAGS: Mapping[str, str] = {
     "Batches": "Many LLM requests at once, at the provider's batch price.",
     "Jobs": "What was submitted: watch, cancel, delete.",
     "Runs": "What became of single requests: conversations, steps, messages.",
+    "Files": "What `ingest_file` makes batches of, uploaded in parts.",
     "Events": "Changes as they happen.",
     "Webhooks": "Calling back, and proving that it was us.",
     "Operations": "For who runs the server.",
@@ -43,6 +45,12 @@ PATH_PARTS: Mapping[str, Mapping[str, Any]] = {
     "batch_id": _part("batch", "The provider batch's id, as the job shows it."),
     "run_id": _part("run", "The run's id.", ending="-0"),
     "step_id": _part("step", "The step's id.", ending="-0-1"),
+    "file_id": _part("file", "The file's id."),
+    "number": {
+        "description": "Which part, from 1.",
+        "schema": {"type": "integer", "minimum": 1, "maximum": MAX_PARTS},
+        "example": 1,
+    },
 }
 
 IDEMPOTENCY_KEY: Mapping[str, Any] = {
@@ -89,4 +97,5 @@ PARAMETERS: Mapping[str, str] = {
     "object_id": "Only what was done to this object.",
     "key_id": "Only what was done with this key.",
     "item": "Only those of the item with this custom id.",
+    "sha256": "What the bytes must have; nothing is stored when they do not.",
 }

@@ -11,6 +11,7 @@ from backburner.storage.tables.parts import metadata
 from backburner.storage.tables.people import api_keys, organizations, quota_use, users, webhook_secrets
 from backburner.storage.tables.queue import work
 from backburner.storage.tables.server import leader_epoch, leader_heartbeat, leader_history, providers, server_facts
+from backburner.storage.tables.upload import file_parts, files
 
 __all__ = [
     "api_keys",
@@ -18,6 +19,8 @@ __all__ = [
     "audit_log",
     "conversations",
     "deliveries",
+    "file_parts",
+    "files",
     "idempotency_keys",
     "items",
     "job_metadata",
