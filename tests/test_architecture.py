@@ -26,6 +26,7 @@ LAYERS = {
     "backburner.background": "system",
     "backburner.clock": "waiting",
     "backburner.changes": "waiting",
+    "backburner.checked_intake": "intake",
     "backburner.settings": "settings",
     "backburner.server_settings": "settings",
     "backburner.setting_fields": "settings",

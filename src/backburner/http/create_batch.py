@@ -9,6 +9,8 @@ import trio
 from quart import Response
 
 from backburner.agent_options import kept
+from backburner.batch_report import Report
+from backburner.checked_intake import DROP_SECONDS, CheckedIntake, drop
 from backburner.errors import BackburnerError, Invalid
 from backburner.http.batch_options import (
     JSON_QUERY,
@@ -17,17 +19,16 @@ from backburner.http.batch_options import (
     options_of_document,
     options_of_query,
 )
-from backburner.http.batch_report import Report
 from backburner.http.body import JSON, NDJSON, BodyStream, media_type, open_body
 from backburner.http.call import Call, answer_of, reply
+from backburner.http.checked import checked_intake
 from backburner.http.checks import location
-from backburner.http.ndjson import LineReader
 from backburner.http.requests_reader import RequestsReader
 from backburner.http.services import Services
 from backburner.http.shapes import job_json
-from backburner.http.upload import DROP_SECONDS, Upload, drop
 from backburner.intake import Intake
 from backburner.model import Job, NewJob, Principal
+from backburner.ndjson import LineReader
 from backburner.states import JobType
 from backburner.storage import staging
 from backburner.storage.idempotency import Answer
@@ -44,7 +45,7 @@ async def create_batch(call: Call) -> Response:
     asked = call.query(NDJSON_QUERY if kind == NDJSON else JSON_QUERY)
     options = options_of_query(services, asked) if kind == NDJSON else None
     body = open_body(call.request, limit=services.limits.max_request_bytes)
-    upload = Upload(services=services, report=Report("index" if options is None else "line"))
+    upload = checked_intake(services, report=Report("index" if options is None else "line"))
     try:
         options = await (_read_json(services, body, upload) if options is None else _read_lines(body, upload, options))
         intake = await upload.finish()
@@ -58,15 +59,15 @@ async def create_batch(call: Call) -> Response:
         raise
 
 
-async def _read_lines(body: BodyStream, upload: Upload, options: BatchOptions) -> BatchOptions:
-    reader = LineReader(upload.services.limits.max_item_bytes)
+async def _read_lines(body: BodyStream, upload: CheckedIntake, options: BatchOptions) -> BatchOptions:
+    reader = LineReader(upload.limits.max_item_bytes)
     while piece := await body.next():
         await upload.take(reader.feed(piece))
     await upload.take(reader.finish())
     return options
 
 
-async def _read_json(services: Services, body: BodyStream, upload: Upload) -> BatchOptions:
+async def _read_json(services: Services, body: BodyStream, upload: CheckedIntake) -> BatchOptions:
     reader = RequestsReader(max_item_bytes=services.limits.max_item_bytes)
     held: list[bytes | None] = []
     size = 0
@@ -90,7 +91,7 @@ async def _read_json(services: Services, body: BodyStream, upload: Upload) -> Ba
     return options
 
 
-async def _take_all(upload: Upload, held: list[bytes | None]) -> None:
+async def _take_all(upload: CheckedIntake, held: list[bytes | None]) -> None:
     await upload.take(enumerate(held, upload.taken))
     held.clear()
 

@@ -12,6 +12,7 @@ import trio
 from quart import Response
 
 from backburner.agent_options import AgentOptions, agent_of, kept
+from backburner.checked_intake import DROP_SECONDS, drop
 from backburner.errors import BackburnerError, Invalid, NotFound
 from backburner.http.agent_body import AgentDocument, agent_options
 from backburner.http.batch_options import INT32, LONGEST_DEADLINE
@@ -21,7 +22,6 @@ from backburner.http.conversation_ids import PATTERNS, made_id, parsed
 from backburner.http.create_batch import told_of_batch
 from backburner.http.items import CheckedItem, check_item
 from backburner.http.runs import find_item, find_steps
-from backburner.http.upload import DROP_SECONDS, drop
 from backburner.intake import open_intake
 from backburner.job_metadata import check_metadata
 from backburner.model import Job, NewItem, NewJob

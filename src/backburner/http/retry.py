@@ -11,6 +11,7 @@ import msgspec
 import trio
 from quart import Response
 
+from backburner.checked_intake import DROP_SECONDS, drop
 from backburner.errors import BackburnerError, Conflict, Invalid
 from backburner.http.batches import find_batch
 from backburner.http.call import Call
@@ -18,7 +19,6 @@ from backburner.http.checks import check_callback
 from backburner.http.create_batch import told_of_batch
 from backburner.http.items import CUSTOM_ID
 from backburner.http.services import Services
-from backburner.http.upload import DROP_SECONDS, drop
 from backburner.intake import open_intake, share_items
 from backburner.model import Job, NewJob, Principal
 from backburner.states import ItemStatus, JobType

@@ -9,18 +9,19 @@ import msgspec
 import trio
 from quart import Response
 
+from backburner.batch_report import Report
+from backburner.checked_intake import DROP_SECONDS, CheckedIntake, drop
 from backburner.errors import BackburnerError
 from backburner.http.anthropic.headers import attempt_of, provider_options
 from backburner.http.anthropic.shapes import batch_json, root_of
-from backburner.http.batch_report import Report
 from backburner.http.body import JSON, open_body
 from backburner.http.call import Call, answer_of
+from backburner.http.checked import checked_intake
 from backburner.http.idempotency import body_hash, watch_body
 from backburner.http.items import check_item
 from backburner.http.requests_reader import RequestsReader
 from backburner.http.services import Services
 from backburner.http.strict import decode
-from backburner.http.upload import DROP_SECONDS, Upload, drop
 from backburner.intake import Intake
 from backburner.model import NewJob
 from backburner.states import JobType
@@ -41,7 +42,7 @@ async def create_batch(call: Call) -> Response:
         watch_body(request)
     new = _new_job(call, options)
     # Only what belongs to the batch is checked: wrong params make an errored result, as they do there.
-    upload = Upload(services=services, report=Report("index"), check=partial(check_item, loose=True))
+    upload = checked_intake(services, report=Report("index"), check=partial(check_item, loose=True))
     try:
         return await _make(call, await _read(call, upload), new)
     except BackburnerError:
@@ -50,7 +51,7 @@ async def create_batch(call: Call) -> Response:
         raise
 
 
-async def _read(call: Call, upload: Upload) -> Intake:
+async def _read(call: Call, upload: CheckedIntake) -> Intake:
     limits = call.services.limits
     body = open_body(call.request, limit=limits.max_request_bytes, allowed=(JSON,))
     reader = RequestsReader(max_item_bytes=limits.max_item_bytes)

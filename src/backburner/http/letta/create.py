@@ -8,9 +8,10 @@ import msgspec
 import trio
 from quart import Response
 
+from backburner.batch_report import Report
+from backburner.checked_intake import DROP_SECONDS, CheckedIntake, drop
 from backburner.errors import BackburnerError, Conflict, Invalid
 from backburner.http.anthropic.headers import attempt_of
-from backburner.http.batch_report import Report
 from backburner.http.body import JSON, open_body
 from backburner.http.call import Call, answer_of
 from backburner.http.checks import check_callback
@@ -19,7 +20,6 @@ from backburner.http.letta.job_shapes import batch_json
 from backburner.http.letta.requests import checker
 from backburner.http.requests_reader import RequestsReader
 from backburner.http.strict import decode
-from backburner.http.upload import DROP_SECONDS, Upload, drop
 from backburner.intake import Intake
 from backburner.model import NewJob
 from backburner.states import JobType
@@ -42,7 +42,7 @@ async def create_batch(call: Call) -> Response:
     if call.held is None:
         watch_body(call.request)
     began = call.services.clock.now()
-    upload = Upload(services=call.services, report=Report("index"), check=checker(call.services.letta))
+    upload = checked_intake(call.services, report=Report("index"), check=checker(call.services.letta))
     try:
         callback_url = _callback(call, await _read(call, upload))
         return await _make(call, await _finished(upload), _new_job(call, callback_url, began))
@@ -52,7 +52,7 @@ async def create_batch(call: Call) -> Response:
         raise
 
 
-async def _read(call: Call, upload: Upload) -> Others:
+async def _read(call: Call, upload: CheckedIntake) -> Others:
     limits = call.services.limits
     body = open_body(call.request, limit=limits.max_request_bytes, allowed=(JSON,))
     reader = RequestsReader(max_item_bytes=limits.max_item_bytes)
@@ -61,7 +61,7 @@ async def _read(call: Call, upload: Upload) -> Others:
     return decode(reader.finish(), Others)
 
 
-async def _finished(upload: Upload) -> Intake:
+async def _finished(upload: CheckedIntake) -> Intake:
     try:
         return await upload.finish()
     except Invalid as error:

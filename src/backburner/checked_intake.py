@@ -1,4 +1,4 @@
-"""The requests of one batch on their way in: each checked, then staged."""
+"""The requests of one batch on their way in, wherever they come from: each checked, then staged."""
 
 from __future__ import annotations
 
@@ -10,12 +10,24 @@ from typing import Protocol
 
 import attrs
 
+from backburner.batch_report import Report
+from backburner.clock import Clock
 from backburner.errors import Invalid, Malformed, TransientError
-from backburner.http.batch_report import Report
 from backburner.http.items import CheckedItem, Defaults, LineFault, check_item, too_large
-from backburner.http.services import Services
+from backburner.ids import Ids
 from backburner.intake import PAGE_ITEMS, Intake, open_intake
 from backburner.model import NewItem
+from backburner.storage.database import Database
+
+
+class ItemLimits(Protocol):
+    """How many requests a job may have, and how large each may be."""
+
+    @property
+    def max_items_per_job(self) -> int: ...
+
+    @property
+    def max_item_bytes(self) -> int: ...
 
 
 class Check(Protocol):
@@ -25,13 +37,16 @@ class Check(Protocol):
 
 
 @attrs.define(kw_only=True, eq=False)
-class Upload:
+class CheckedIntake:
     """Memory: the intake's, and four bytes an item. Nothing is staged before the first good request.
 
     Requests go on being checked after a bad one, so that the report is complete.
     """
 
-    services: Services
+    database: Database
+    clock: Clock
+    ids: Ids
+    limits: ItemLimits
     report: Report
     defaults: Defaults | None = None
     check: Check = check_item
@@ -51,7 +66,7 @@ class Upload:
             if item is None:
                 continue
             if self.intake is None:
-                self.intake = await open_intake(self.services.database, self.services.clock, self.services.ids)
+                self.intake = await open_intake(self.database, self.clock, self.ids)
             self._places.append(place)
             self._lately.append(item.custom_id)
             await self.intake.add(item)
@@ -59,7 +74,7 @@ class Upload:
                 self._report_duplicates(self.intake)
 
     def _checked(self, place: int, raw: bytes | None) -> NewItem | None:
-        limits = self.services.limits
+        limits = self.limits
         self.taken += 1
         if self.taken > limits.max_items_per_job:
             message = f"A job may have at most {limits.max_items_per_job:,} requests."

@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backburner.http.ndjson import Line, LineReader
+from backburner.ndjson import Line, LineReader
 
 
 def read(chunks: list[bytes], limit: int = 100) -> list[Line]:
