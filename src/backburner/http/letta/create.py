@@ -14,6 +14,7 @@ from backburner.errors import BackburnerError, Conflict, Invalid
 from backburner.http.anthropic.headers import attempt_of
 from backburner.http.body import JSON, open_body
 from backburner.http.call import Call, answer_of
+from backburner.http.checked import checked_intake
 from backburner.http.checks import check_callback
 from backburner.http.idempotency import body_hash, watch_body
 from backburner.http.letta.job_shapes import batch_json

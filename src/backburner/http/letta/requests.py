@@ -65,7 +65,7 @@ def check_request(defaults: LettaDefaults, raw: bytes, _: Defaults | None, /) ->
 
 
 def checker(defaults: LettaDefaults) -> partial[CheckedItem | list[LineFault]]:
-    """What `Upload` is to check with."""
+    """What `CheckedIntake` is to check with."""
     return partial(check_request, defaults)
 
 
