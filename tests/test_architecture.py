@@ -36,8 +36,8 @@ LAYERS = {
     **{
         f"backburner.{name}": name
         for name in (
-            "actors", "cli", "client", "execution", "http", "intake", "metrics", "providers", "serving", "storage",
-            "system", "webhooks",
+            "actors", "cli", "client", "execution", "http", "ingestion", "intake", "metrics", "providers", "serving",
+            "storage", "system", "webhooks",
         )
     },
 }  # fmt: skip
@@ -55,9 +55,10 @@ MAY_IMPORT = {
     "intake": BASE | {"storage"},
     "actors": BASE | {"execution", "intake", "storage", "providers", "webhooks"},
     "http": BASE | {"storage", "intake"},
-    "system": BASE | {"storage", "providers", "actors", "execution", "metrics"},
+    "ingestion": BASE | {"execution", "intake", "storage"},
+    "system": BASE | {"storage", "providers", "actors", "execution", "ingestion", "metrics"},
     "serving": BASE
-    | {"storage", "providers", "actors", "execution", "metrics", "webhooks", "http", "settings", "system"},
+    | {"storage", "providers", "actors", "execution", "ingestion", "metrics", "webhooks", "http", "settings", "system"},
     "client": {"domain", "version"},
     "cli": BASE | {"client", "settings", "serving", "providers", "webhooks", "storage"},
     "version": {"client", "domain"},  # `from backburner import Client, App`
@@ -71,6 +72,7 @@ ONLY_IN = {
     "sqlite3": {"storage", "providers"},  # the sandbox has a file of its own
     "asyncio": {"storage"},
     "trio_parallel": {"execution"},
+    "pyarrow": {"ingestion"},
     "trio_asyncio": {"storage", "serving"},
     "anthropic": {"providers"},
     "quart": {"http"},

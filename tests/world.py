@@ -20,6 +20,7 @@ from backburner.background import Background
 from backburner.clock import TrioClock
 from backburner.execution.executors import Executors
 from backburner.ids import Ids
+from backburner.ingestion.ingest import IngestRules
 from backburner.intake import Intake, open_intake
 from backburner.model import Job, NewItem, NewJob
 from backburner.pace import Pace
@@ -129,6 +130,7 @@ class World:
     calls: list[tuple[float, str, str]] = attrs.field(factory=list)  # of the provider: (virtual second, method, path)
     tamper: Callable[[Provider], Provider] = lambda provider: provider  # with what instances are given
     run_tool: RunTool = no_tools
+    ingest: IngestRules = attrs.field(factory=IngestRules)
 
     @asynccontextmanager
     async def instance(self, life: Life | None = None) -> AsyncIterator[System]:
@@ -185,7 +187,7 @@ class World:
             ids=self.ids,
             pace=self.pace,
             run_tool=self.run_tool,
-            background=Background(app=self.app, executors=Executors(is_inline=True)),
+            background=Background(app=self.app, executors=Executors(is_inline=True), ingest=self.ingest),
         )
         # A day has many heartbeats; the leader's own tests have them at their real pace.
         system.leader.heartbeat_interval, system.leader.trust = 600.0, 2000.0

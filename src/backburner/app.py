@@ -38,6 +38,8 @@ class Handler:
     backoff_seconds: float  #: before the second attempt; doubles, with jitter
     backoff_cap_seconds: float
     memory_bytes: int | None  #: of a process, beyond what it has at the start; None: no limit
+    #: Raises Invalid for arguments that have the right types and are wrong all the same.
+    check: Callable[[dict[str, Any]], None] | None = None
 
 
 @attrs.frozen(kw_only=True)

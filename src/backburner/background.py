@@ -12,12 +12,15 @@ from backburner.actors.executor import Executor
 from backburner.actors.loops import Bell
 from backburner.actors.runner import Runner
 from backburner.actors.writer import Writes
-from backburner.app import App
+from backburner.app import App, Handler
 from backburner.clock import Clock
 from backburner.execution.executors import Executors
+from backburner.files import INGEST_FILE
 from backburner.ids import Ids
+from backburner.ingestion.ingest import Ingestion, IngestRules, ingest_handler
 from backburner.pace import Pace
 from backburner.storage.database import Database
+from backburner.storage.quotas import UNLIMITED, Quotas
 
 
 class Instance(Protocol):
@@ -41,6 +44,8 @@ class Background:
     app: App = attrs.field(factory=App)
     executors: Executors = attrs.field(factory=Executors)
     child_limits: ChildLimits = attrs.field(factory=ChildLimits)
+    quotas: Quotas = UNLIMITED
+    ingest: IngestRules = attrs.field(factory=IngestRules)
     instance_id: str = "here"
 
     def executor(self, instance: Instance, writes: Writes, bell: Bell) -> Executor:
@@ -51,6 +56,7 @@ class Background:
             ids=instance.ids,
             provider=instance.provider_name,
             limits=self.child_limits,
+            quotas=self.quotas,
             work=instance.work,
         )
         runner = Runner(
@@ -63,7 +69,7 @@ class Background:
             freed=bell.ring,
         )
         return Executor(
-            handlers=self.app.handlers,
+            handlers={**self.app.handlers, INGEST_FILE: self._ingest_file(instance)},
             runner=runner,
             database=instance.database,
             clock=instance.clock,
@@ -75,3 +81,7 @@ class Background:
             lease=instance.pace.job_lease,
             organization_places=instance.pace.jobs_per_organization,
         )
+
+    def _ingest_file(self, instance: Instance) -> Handler:
+        ingestion = Ingestion(database=instance.database, clock=instance.clock, ids=instance.ids, rules=self.ingest)
+        return ingest_handler(ingestion)

@@ -17,7 +17,7 @@ MOST_ROWS = 1000
 class Report:
     """Gathers failing requests and makes one error of them. Memory does not grow with their number."""
 
-    place: Literal["index", "line"]  #: how requests are counted: `index` from 0, `line` from 1
+    place: Literal["index", "line", "row"]  #: how requests are counted: `index` from 0, `line` and `row` from 1
     failing: int = attrs.field(default=0, init=False)  #: requests
     _faults: list[dict[str, Any]] = attrs.field(factory=list, init=False)
     _duplicates: list[dict[str, Any]] = attrs.field(factory=list, init=False)
@@ -42,7 +42,7 @@ class Report:
             return None
         rows = sorted(self._faults + self._duplicates, key=lambda row: int(row[self.place]))[:MOST_ROWS]
         first = rows[0]
-        where = f"{'requests' if self.place == 'index' else 'lines'}[{first[self.place]}]"
+        where = f"{'requests' if self.place == 'index' else f'{self.place}s'}[{first[self.place]}]"
         return Invalid(
             f"{self._how_many()} not valid, nothing was stored. {where}: {first['message']}",
             code="invalid_requests" if self._faults else "custom_id_duplicate",
@@ -54,7 +54,7 @@ class Report:
         return "1 request is" if self.failing == 1 else f"{self.failing:,} requests are"
 
     def _name(self, at: int) -> str:
-        return f"requests[{at}]" if self.place == "index" else f"line {at}"
+        return f"requests[{at}]" if self.place == "index" else f"{self.place} {at}"
 
     def _row(self, at: int, custom_id: str | None, param: str | None, message: str) -> dict[str, Any]:
         return {self.place: at, "custom_id": custom_id, "param": param, "message": message}

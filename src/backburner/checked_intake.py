@@ -56,8 +56,9 @@ class CheckedIntake:
     # A page is staged when its last item is added, so its duplicates are among these.
     _lately: deque[str] = attrs.field(factory=lambda: deque(maxlen=PAGE_ITEMS), init=False)
 
-    async def take(self, requests: Iterable[tuple[int, bytes | None]]) -> None:
-        """The next requests: (place, text); None stands for one that was too large to be read.
+    async def take(self, requests: Iterable[tuple[int, bytes | list[LineFault] | None]]) -> None:
+        """The next requests: (place, text); None stands for one that was too large to be read, faults for one that
+        could not be made.
 
         Raises Invalid when there are more than a job may have, and Malformed for what is not JSON inside a JSON body.
         """
@@ -73,20 +74,25 @@ class CheckedIntake:
             if self.intake.duplicates:
                 self._report_duplicates(self.intake)
 
-    def _checked(self, place: int, raw: bytes | None) -> NewItem | None:
+    def _checked(self, place: int, raw: bytes | list[LineFault] | None) -> NewItem | None:
         limits = self.limits
         self.taken += 1
         if self.taken > limits.max_items_per_job:
             message = f"A job may have at most {limits.max_items_per_job:,} requests."
             raise Invalid(message, code="too_many_items", param="requests")
         most = limits.max_item_bytes
-        checked = [too_large(most)] if raw is None else self.check(raw, self.defaults)
+        checked = self._looked_at(raw)
         if isinstance(checked, CheckedItem):
             if len(checked.params) <= most:
                 return NewItem(checked.custom_id, checked.params.decode(), len(checked.params), checked.agent_id)
             checked = [too_large(most)]  # with the defaults
         self._refuse(place, checked)
         return None
+
+    def _looked_at(self, raw: bytes | list[LineFault] | None) -> CheckedItem | list[LineFault]:
+        if raw is None:
+            return [too_large(self.limits.max_item_bytes)]
+        return raw if isinstance(raw, list) else self.check(raw, self.defaults)
 
     def _refuse(self, place: int, faults: list[LineFault]) -> None:
         if self.report.place == "index":

@@ -159,11 +159,12 @@ class WrongApp(BackburnerError):
 
 
 class GiveUp(BackburnerError):
-    """Raised by a handler or tool: it failed, and another attempt would fail too."""
+    """Raised by a handler or tool: it failed, and another attempt would fail too. `details` are JSON, for the job."""
 
-    def __init__(self, message: str, *, code: str = "gave_up") -> None:
+    def __init__(self, message: str, *, code: str = "gave_up", details: Sequence[dict[str, Any]] | None = None) -> None:
         super().__init__(message)
         self.code = code
+        self.details = details
 
 
 class TryAgainLater(BackburnerError):
@@ -185,7 +186,7 @@ class WorkFailed(BackburnerError):
         code: str,
         message: str,
         *,
-        details: dict[str, Any] | None = None,
+        details: Any = None,
         may_retry: bool = True,
         retry_after: float | None = None,
     ) -> None:

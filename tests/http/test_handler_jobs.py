@@ -9,8 +9,10 @@ import msgspec
 import pytest
 import trio
 from tests.http.api import open_api
+from tests.world import open_world
 
 from backburner import App
+from backburner.ingestion.ingest import Ingestion, IngestRules, ingest_handler
 from backburner.storage import tables
 
 app = App()
@@ -92,3 +94,27 @@ async def test_without_background_the_answer_comes_when_the_time_is_up_at_the_la
         answer = await api.post("/v1/jobs", json=sent)
         assert (answer.status, answer.json["status"]) == (202, "pending")
         assert 20 <= trio.current_time() < 21
+
+
+async def test_an_input_of_the_right_types_that_can_come_to_nothing_is_refused_too(autojump_clock, tmp_path):
+    async with open_world() as world:
+        rules = IngestRules(folder=str(tmp_path), max_items_per_job=3)
+        ingestion = Ingestion(database=world.database, clock=world.clock, ids=world.ids, rules=rules)
+    async with open_api(handlers={"ingest_file": ingest_handler(ingestion)}) as api:
+        for given, code, place in (
+            ({}, "missing_field", "input.file_id"),
+            ({"file_id": "a", "path": "b"}, "missing_field", "input.file_id"),
+            ({"path": "../b.jsonl"}, "path_not_allowed", "input.path"),
+            ({"path": "b.txt"}, "unknown_format", "input.format"),
+            ({"path": "b.csv"}, "missing_field", "input.template"),
+            ({"file_id": "a", "template": "x }"}, "invalid_template", "input.template"),
+            ({"file_id": "a", "delimiter": "::"}, "invalid_value", "input.delimiter"),
+            ({"file_id": "a", "provider": "x"}, "unknown_provider", "input.provider"),
+            ({"file_id": "a", "callback_url": "http://10.0.0.1/"}, "callback_url_forbidden", "input.callback_url"),
+            ({"file_id": "a", "priority": "x"}, "invalid_type", "input.priority"),
+            ({"file_id": "a", "chunk_items": 0}, "out_of_range", "input.chunk_items"),
+        ):
+            answer = await api.post("/v1/jobs", json={"handler": "ingest_file", "input": given})
+            assert (answer.code, answer.error["param"]) == ((422, code), place)
+        answer = await api.post("/v1/jobs", json={"handler": "ingest_file", "input": {"path": "b.jsonl"}})
+        assert answer.status == 202

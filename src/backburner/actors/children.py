@@ -10,7 +10,7 @@ import msgspec
 
 from backburner.claims import Claim
 from backburner.clock import Clock
-from backburner.errors import GiveUp, NotFound
+from backburner.errors import GiveUp, NotFound, QuotaExceeded, TryAgainLater
 from backburner.http.items import check_item
 from backburner.ids import Ids
 from backburner.intake import Intake, open_intake
@@ -20,6 +20,7 @@ from backburner.storage import jobs
 from backburner.storage.database import Database
 from backburner.storage.handler_jobs import Child, child_of, make_child
 from backburner.storage.items import results_page
+from backburner.storage.quotas import UNLIMITED, Quotas
 
 LOOK_EVERY = 5.0  # seconds: a notification of another instance can be lost
 PAGE = 1000  # results
@@ -44,6 +45,7 @@ class BatchChildren:
     provider: str
     limits: ChildLimits
     work: Callable[[], None]  # there is something to submit
+    quotas: Quotas = UNLIMITED
 
     def of(self, claim: Claim) -> ClaimChildren:
         return ClaimChildren(self, claim)
@@ -64,43 +66,60 @@ class ClaimChildren:
     common: BatchChildren
     claim: Claim
 
+    @property
+    def organization_key(self) -> int:
+        return self.claim.organization_key
+
+    async def known(self, key: str) -> str | None:
+        """The id of the batch that some attempt has made under this key; None when none has."""
+        return await self.common.database.read(child_of, Child(self.claim.job_id, key), self.organization_key)
+
     async def submit(self, requests: Sequence[Mapping[str, Any]], *, key: str, **options: Any) -> str:
         """The id of the batch with this key, made now if there is none. Raises GiveUp for requests that are wrong."""
         common = self.common
-        known = await common.database.read(child_of, self._named(key), self.claim.organization_key)
+        known = await self.known(key)
         if known is not None:
             return known
         intake = await open_intake(common.database, common.clock, common.ids)
         for position, request in enumerate(requests):
             await intake.add(_item(request, position))
-        return await self.finish(intake, key, **options)
-
-    def _named(self, key: str) -> Child:
-        return Child(self.claim.job_id, key)
-
-    async def finish(
-        self, intake: Intake, key: str, *, priority: int = 0, metadata: dict[str, Any] | None = None
-    ) -> str:
-        """Make the batch appear whose items were taken in."""
-        common = self.common
-        limits, now = common.limits, common.clock.now()
-        planned = await intake.plan(chunk_items=limits.chunk_items, chunk_bytes=limits.chunk_bytes)
+        await intake.flush()
         if intake.duplicates or not intake.count:
             await intake.drop()
             raise GiveUp(_refusal(intake.duplicates), code="invalid_requests")
+        return await self._make(intake, key, **options)
+
+    async def _make(
+        self, intake: Intake, key: str, *, priority: int = 0, metadata: dict[str, Any] | None = None
+    ) -> str:
+        return await self.make(intake, key, priority=priority, metadata=metadata or {})
+
+    async def make(self, intake: Intake, key: str, *, chunk_items: int | None = None, **job: Any) -> str:
+        """Make the batch appear whose items were taken in; `job` are fields of its `NewJob`.
+
+        Raises TryAgainLater when the organization has no room for it, and Conflict when the job has passed to another
+        attempt.
+        """
+        common = self.common
+        limits, now = common.limits, common.clock.now()
+        planned = await intake.plan(chunk_items=chunk_items or limits.chunk_items, chunk_bytes=limits.chunk_bytes)
         new = NewJob(
             id=common.ids.new("job"),
             job_type=JobType.BATCH,
             organization_key=self.claim.organization_key,
             user_key=self.claim.user_key,
             created_at=now,
-            provider=common.provider,
-            priority=priority,
-            metadata=metadata or {},
+            **{"provider": common.provider, **job},
         )
-        job = await common.database.write(make_child, self._named(key), intake.key, new, planned, now=now)
+        child = Child(self.claim.job_id, key, self.claim.token)
+        try:
+            made = await common.database.write(
+                make_child, child, intake.key, new, planned, now=now, quotas=common.quotas
+            )
+        except QuotaExceeded as error:
+            raise TryAgainLater(str(error), seconds=error.retry_after) from error
         common.work()
-        return job.id
+        return made.id
 
     async def results(self, job_id: str) -> list[dict[str, Any]]:
         """Raises GiveUp for a batch that does not exist."""

@@ -176,7 +176,8 @@ class Runner:
             error=str(failure or ""),
         )
         breaker = self.breakers.setdefault(name, Breaker())
-        if (failure is None or failure.code != INVALID_INPUT) and breaker.failed(self.clock.monotonic()):
+        # What another attempt cannot mend is the job's fault, not the handler's.
+        if (failure is None or failure.may_retry) and breaker.failed(self.clock.monotonic()):
             log.error("handler only fails and is left alone for a while", handler=name, failures=breaker.failures)
 
     # --- what is written -----------------------------------------------------------------------------------

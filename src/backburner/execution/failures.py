@@ -28,7 +28,7 @@ class Raised:
 
     code: str
     message: str
-    details: dict[str, Any]
+    details: Any
     may_retry: bool
     retry_after: float | None
 
@@ -73,7 +73,7 @@ def raised_of(errors: BaseExceptionGroup[BaseException]) -> Raised:
     return Raised(
         code=_code(error),
         message=_message(error),
-        details=described(error),
+        details=_details(error),
         may_retry=not isinstance(error, GiveUp),
         retry_after=error.seconds if isinstance(error, TryAgainLater) else None,
     )
@@ -87,6 +87,10 @@ def _code(error: BaseException) -> str:
     return "memory_exceeded" if isinstance(error, MemoryError) else "handler_error"
 
 
+def _details(error: BaseException) -> Any:
+    return error.details if isinstance(error, GiveUp) and error.details is not None else described(error)
+
+
 def _message(error: BaseException) -> str:
     """One line: `ValueError: no such city`; of a group its parts behind each other."""
     parts = leaves(error)
@@ -98,6 +102,8 @@ def _message(error: BaseException) -> str:
 
 def _one(error: BaseException) -> str:
     text = str(error)[:MOST_TEXT]
+    if isinstance(error, (GiveUp, TryAgainLater)):  # what was said is said to people
+        return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 

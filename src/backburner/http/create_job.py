@@ -97,11 +97,18 @@ def _handler(services: Services, name: str) -> Handler:
 
 def _check_input(handler: Handler, given: Any) -> None:
     try:
-        handler.signature.arguments(given)
+        arguments = handler.signature.arguments(given)
+        if handler.check is not None:
+            handler.check(arguments)
     except msgspec.ValidationError as error:
-        wrong = translated(error)
-        place = f"input.{wrong.param}" if wrong.param else "input"
-        raise Invalid(str(wrong), code=wrong.code, param=place) from None
+        raise _of_input(translated(error)) from None
+    except Invalid as error:
+        raise _of_input(error) from None
+
+
+def _of_input(wrong: Invalid) -> Invalid:
+    place = f"input.{wrong.param}" if wrong.param else "input"
+    return Invalid(str(wrong), code=wrong.code, param=place, details=wrong.details)
 
 
 def _new_job(call: Call, asked: NewJobRequest) -> NewJob:

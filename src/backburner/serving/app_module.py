@@ -11,6 +11,7 @@ import structlog
 from backburner.app import App
 from backburner.errors import WrongApp
 from backburner.execution.failures import Raised, outcome_of
+from backburner.files import INGEST_FILE
 
 log = structlog.get_logger()
 
@@ -33,6 +34,8 @@ def load_app(place: str | None) -> App:
     app = getattr(outcome.value, name or "app", None)
     if not isinstance(app, App):
         raise WrongApp(f"{module!r} has no App called {name or 'app'!r}.")
+    if INGEST_FILE in app.handlers:
+        raise WrongApp(f"{module!r} registers the handler {INGEST_FILE!r}, which is built in; give it another name.")
     for handler in app.handlers.values():
         log.info("handler registered", handler=handler.name, executor=handler.executor)
     return app

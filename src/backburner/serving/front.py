@@ -21,7 +21,6 @@ from backburner.providers.anthropic import LIMITS
 from backburner.serving.origins import Origins
 from backburner.settings import Settings
 from backburner.storage.files import FileLimits
-from backburner.storage.quotas import Quotas
 from backburner.system import System
 
 
@@ -81,11 +80,7 @@ class Front:
                 burst=settings.rate_limit_burst,
                 failures_per_minute=settings.auth_failures_per_minute,
             ),
-            quotas=Quotas(
-                open_jobs=settings.quota_open_jobs,
-                items_per_day=settings.quota_items_per_day,
-                bytes_per_day=settings.quota_bytes_per_day,
-            ),
+            quotas=system.background.quotas,
             files=FileLimits(most=settings.max_file_bytes, of_organization=settings.quota_file_bytes),
             file_retention=system.pace.file_retention,
             letta=LettaDefaults(model=settings.letta_default_model, max_tokens=settings.letta_default_max_tokens),
@@ -93,7 +88,7 @@ class Front:
             overload=lambda: "is behind with writing" if system.writer.is_behind else None,
             metrics_public=settings.metrics_public,
             registry=system.metrics.registry,
-            handlers=system.background.app.handlers,
+            handlers=system.executor.handlers,
             tools={name: spec_of(tool) for name, tool in system.background.app.tools.items()},
             max_queued_jobs=settings.max_queued_jobs,
             work=system.work,

@@ -15,15 +15,18 @@ from backburner.execution.places import Places
 from backburner.execution.processes import Processes
 from backburner.execution.tasks import Tasks
 from backburner.execution.threads import Threads
+from backburner.ingestion.ingest import IngestRules
 from backburner.leadership import Leadership
 from backburner.model import Term
 from backburner.pace import Pace
+from backburner.providers.anthropic import LIMITS
 from backburner.serving.origins import Origins
 from backburner.serving.provider import SANDBOX, OpenProvider
 from backburner.settings import Settings
 from backburner.storage import fence, postgresql
 from backburner.storage.database import Database
 from backburner.storage.local_leadership import LocalLeadership
+from backburner.storage.quotas import Quotas
 from backburner.system import System
 from backburner.webhooks.http_tools import HttpTools
 from backburner.webhooks.pinned import pinned_transport
@@ -113,7 +116,26 @@ def background_of(settings: Settings, app: App, instance_id: str) -> Background:
         ),
     )
     limits = ChildLimits(chunk_items=settings.chunk_items, chunk_bytes=settings.chunk_bytes)
-    return Background(app=app, executors=executors, child_limits=limits, instance_id=instance_id)
+    ingest = IngestRules(
+        provider=settings.provider_name,
+        providers=frozenset({settings.provider_name}),
+        max_items_per_job=settings.max_items_per_job,
+        max_item_bytes=LIMITS.max_item_bytes,
+        folder=settings.ingest_folder,
+        allow_private_callbacks=settings.callback_allow_private_networks,
+    )
+    return Background(
+        app=app,
+        executors=executors,
+        child_limits=limits,
+        quotas=Quotas(
+            open_jobs=settings.quota_open_jobs,
+            items_per_day=settings.quota_items_per_day,
+            bytes_per_day=settings.quota_bytes_per_day,
+        ),
+        ingest=ingest,
+        instance_id=instance_id,
+    )
 
 
 def _leadership(database: Database, origins: Origins, instance_id: str) -> Leadership:

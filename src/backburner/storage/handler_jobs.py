@@ -8,9 +8,10 @@ from datetime import datetime
 import attrs
 import sqlalchemy as sa
 
-from backburner.errors import QuotaExceeded
+from backburner.errors import Conflict, QuotaExceeded
 from backburner.model import Job, NewJob, PlannedBatch
 from backburner.storage import staging
+from backburner.storage.jobs import get_job
 from backburner.storage.quotas import UNLIMITED, Quotas
 from backburner.storage.tables import job_metadata, work
 from backburner.storage.work import QUEUED, rank
@@ -26,6 +27,7 @@ class Child:
 
     parent: str  #: the job's id
     key: str
+    token: str | None = None  #: of the claim under which it is made
 
 
 @attrs.frozen
@@ -61,11 +63,28 @@ def make_handler_job(
 
 
 def make_child(
-    tx: sa.Connection, named: Child, key: int, new: NewJob, planned: Sequence[PlannedBatch], *, now: datetime
+    tx: sa.Connection,
+    child: Child,
+    key: int,
+    new: NewJob,
+    planned: Sequence[PlannedBatch],
+    *,
+    now: datetime,
+    quotas: Quotas = UNLIMITED,
 ) -> Job:
-    """Make a batch that a handler's job wants: in its metadata stands whose it is."""
-    mine = attrs.evolve(new, metadata={**new.metadata, PARENT: named.parent, CHILD: named.key})
-    return staging.make_job(tx, key, mine, planned, now=now)
+    """Make a batch that a handler's job wants: in its metadata stands whose it is. Returns one that is there already.
+
+    Raises Conflict when the claim is no longer current: of several attempts only one at a time may make batches.
+    """
+    held = sa.select(work.c.job_id).where(work.c.token == child.token).with_for_update()
+    if tx.execute(held).first() is None:
+        raise Conflict("claim_lost", f"{child.parent} has passed to another attempt, or has ended.")
+    known = child_of(tx, child, new.organization_key)
+    if known is not None:
+        staging.drop_key(tx, key, now=now)
+        return get_job(tx, new.organization_key, known)
+    mine = attrs.evolve(new, metadata={**new.metadata, PARENT: child.parent, CHILD: child.key})
+    return staging.make_job(tx, key, mine, planned, now=now, quotas=quotas)
 
 
 def child_of(tx: sa.Connection, child: Child, organization_key: int) -> str | None:

@@ -1,0 +1,160 @@
+"""Requests made of rows: a template with `{column}` where a row's values go."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+import attrs
+import msgspec
+
+from backburner.errors import Invalid
+from backburner.http.items import LineFault
+
+#: A row's values by column.
+Row = Mapping[str, Any]
+
+CUSTOM_ID = "custom_id"  # the column that is taken for it where none is named
+_PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([^{}]+)\}|[{}]")
+
+
+@attrs.frozen
+class _Text:
+    """The value of a column inside a text."""
+
+    column: str
+
+
+@attrs.frozen
+class _Whole:
+    """The value of a column as it is, text, number or object."""
+
+    column: str
+
+
+_Piece = bytes | _Text | _Whole
+
+
+@attrs.frozen(kw_only=True)
+class Template:
+    """Makes a request of each row. Knows which columns it needs."""
+
+    pieces: Sequence[_Piece]  #: of the params' JSON
+    custom_id: str | None  #: a column; None: `row-` and the row's number
+
+    @property
+    def columns(self) -> frozenset[str]:
+        """Those that every row must have."""
+        named = {piece.column for piece in self.pieces if not isinstance(piece, bytes)}
+        return frozenset(named | ({self.custom_id} if self.custom_id else set()))
+
+    def request(self, row: Row, number: int) -> bytes | list[LineFault]:
+        """A line as `POST /v1/batches` takes it; or why there can be none."""
+        try:
+            custom_id = f"row-{number}" if self.custom_id is None else _as_text(row[self.custom_id])
+            params = b"".join([piece if isinstance(piece, bytes) else _value(piece, row) for piece in self.pieces])
+            return b'{"custom_id":%b,"params":%b}' % (msgspec.json.encode(custom_id), params)
+        except KeyError as error:
+            return [LineFault(None, f"There is no column {error.args[0]!r} in this row.")]
+        except UnicodeEncodeError:
+            return [LineFault(None, "The row is not UTF-8.")]
+
+
+def template_of(
+    said: str | Mapping[str, Any], defaults: Mapping[str, Any], columns: Collection[str] | None, custom_id: str | None
+) -> Template:
+    """A template from a prompt, or from the params of a request with placeholders in their texts.
+
+    `columns` are those of the file; None when each row has its own. Raises Invalid, naming the place.
+    """
+    params = {"messages": [{"role": "user", "content": said}]} if isinstance(said, str) else said
+    pieces = list(_joined(_pieces({**defaults, **params})))
+    if custom_id is None and columns is not None and CUSTOM_ID in columns:
+        custom_id = CUSTOM_ID
+    made = Template(pieces=pieces, custom_id=custom_id)
+    if columns is not None and (unknown := sorted(made.columns - set(columns))):
+        known = ", ".join(columns)
+        place = "custom_id" if unknown == [custom_id] else "template"
+        raise Invalid(
+            f"There is no column {unknown[0]!r} in the file. Its columns: {known}.", code="unknown_column", param=place
+        )
+    return made
+
+
+def _pieces(value: Any) -> Iterator[_Piece]:
+    """The JSON of a value, with the placeholders of its texts left open."""
+    if isinstance(value, str):
+        yield from _pieces_of_text(value)
+    elif isinstance(value, Mapping):
+        for number, (name, child) in enumerate(value.items()):
+            yield b"%b%b:" % (b"," if number else b"{", msgspec.json.encode(name))
+            yield from _pieces(child)
+        yield b"}" if value else b"{}"
+    elif isinstance(value, list):
+        yield b"["
+        for number, child in enumerate(value):
+            yield b"," if number else b""
+            yield from _pieces(child)
+        yield b"]"
+    else:
+        yield msgspec.json.encode(value)
+
+
+def _pieces_of_text(text: str) -> Iterator[_Piece]:
+    whole = _PLACEHOLDER.fullmatch(text)
+    if whole and whole[1]:
+        yield _Whole(whole[1])
+        return
+    yield b'"'
+    end = 0
+    for found in _PLACEHOLDER.finditer(text):
+        yield _escaped(text[end : found.start()])
+        end = found.end()
+        if found[1]:
+            yield _Text(found[1])
+        elif len(found[0]) == 2:
+            yield found[0][:1].encode()
+        else:
+            raise Invalid(
+                f"A single {found[0]!r} stands in {_around(text, found.start())!r}; write {found[0] * 2!r} for the "
+                "character, {column} for a value.",
+                code="invalid_template",
+                param="template",
+            )
+    yield _escaped(text[end:]) + b'"'
+
+
+def _around(text: str, at: int) -> str:
+    return text[max(0, at - 20) : at + 20]
+
+
+def _joined(pieces: Iterator[_Piece]) -> Iterator[_Piece]:
+    gathered = b""
+    for piece in pieces:
+        if isinstance(piece, bytes):
+            gathered += piece
+        else:
+            yield gathered
+            gathered = b""
+            yield piece
+    yield gathered
+
+
+def _value(piece: _Text | _Whole, row: Row) -> bytes:
+    value = row[piece.column]
+    if isinstance(piece, _Whole):
+        return msgspec.json.encode("" if value is None else value)
+    return _escaped(value if isinstance(value, str) else _as_text(value))
+
+
+def _as_text(value: Any) -> str:
+    """Text as it is, nothing as no text, other values as their JSON, times without its quotation marks."""
+    if isinstance(value, str):
+        return value
+    return "" if value is None else msgspec.json.encode(value).decode().strip('"')
+
+
+def _escaped(text: str) -> bytes:
+    """The inside of a JSON text."""
+    return msgspec.json.encode(text)[1:-1]
