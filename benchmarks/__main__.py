@@ -12,7 +12,7 @@ from types import FrameType
 import attrs
 import msgspec
 
-from benchmarks import batch, cycle, front, idle, lists, queue, startup, streams, takeover, uploads, webhooks
+from benchmarks import batch, cycle, front, idle, ingest, lists, queue, startup, streams, takeover, uploads, webhooks
 from benchmarks.report import Options, Row, machine, markdown
 
 MEASURES: dict[str, Callable[[Options], list[Row]]] = {
@@ -27,6 +27,7 @@ MEASURES: dict[str, Callable[[Options], list[Row]]] = {
     "streams": streams.measure,
     "uploads": uploads.measure,
     "queue": queue.measure,
+    "ingest_file": ingest.measure,
 }
 #: Accepting, ingesting and downloading are three moments of one batch.
 ALIASES = {"accept": "batch", "ingest": "batch", "download": "batch"}

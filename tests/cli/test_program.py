@@ -51,7 +51,8 @@ def test_every_command_has_help(capsys, command):
 
 def test_every_command_of_the_contract_is_there():
     named = (
-        "serve demo sandbox submit watch results retry cancel jobs deliveries batches scheduler status keys db doctor"
+        "serve demo sandbox submit ingest watch results retry cancel jobs "
+        "deliveries batches scheduler status keys db doctor"
     )
     assert root.list_commands(root.make_context("x", ["status"], resilient_parsing=True)) == named.split()
 

@@ -63,6 +63,7 @@ def job_exit(status: str, errors: int) -> Exit:
 
 
 def _detail(detail: dict[str, object]) -> str:
-    place = f"line {detail['line']}" if "line" in detail else f"requests[{detail.get('index', '?')}]"
+    counted = next((name for name in ("line", "row") if name in detail), None)
+    place = f"{counted} {detail[counted]}" if counted else f"requests[{detail.get('index', '?')}]"
     named = " ".join(f"{detail[name]}:" for name in ("custom_id", "param") if detail.get(name))
     return f"{place}: {named} {detail.get('message', '')}".replace(":  ", ": ")

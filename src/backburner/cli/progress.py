@@ -59,12 +59,13 @@ class Bar:
         self._task: TaskID = self._progress.add_task("", total=None, status="", outcomes="")
 
     def show(self, job: Job) -> None:
+        done, total = extent(job)
         self._progress.update(
             self._task,
-            total=None if job.request_counts is None else job.counts.total,
-            completed=job.counts.finished,
+            total=total,
+            completed=done,
             status=job.status,
-            outcomes=outcomes(job.counts),
+            outcomes=said(job) if job.request_counts is None else outcomes(job.counts),
             refresh=True,
         )
 
@@ -85,11 +86,11 @@ class Lines:
     _console: Console
     _monotonic: Callable[[], float]
     _status: str = ""
-    _finished: int = 0
+    _finished: float = 0
     _shown_at: float = 0.0
 
     def show(self, job: Job) -> None:
-        now, done = self._monotonic(), job.counts.finished
+        now, done = self._monotonic(), extent(job)[0]
         late = done != self._finished and now - self._shown_at >= _LINE_EVERY
         if job.status == self._status and not late:
             return
@@ -109,8 +110,21 @@ def line(job: Job) -> str:
     """The job in one line."""
     counts = job.request_counts
     if counts is None:
-        return f"{job.id} {job.status}"
+        return f"{job.id} {job.status} {said(job)}".rstrip()
     return f"{job.id} {job.status} {counts.finished:,}/{counts.total:,} {outcomes(counts)}".rstrip()
+
+
+def extent(job: Job) -> tuple[float, float | None]:
+    """How far a job is, of how much: items, or whatever its handler counts."""
+    if job.request_counts is not None:
+        return job.counts.finished, job.counts.total
+    progress = job.metadata.get("progress") or {}
+    return progress.get("processed", 0), progress.get("total")
+
+
+def said(job: Job) -> str:
+    """The last word of the job's handler."""
+    return str((job.metadata.get("progress") or {}).get("message", ""))
 
 
 def outcomes(counts: Counts) -> str:

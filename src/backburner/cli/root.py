@@ -24,6 +24,9 @@ _ENTRIES = {
     "demo": Entry("backburner.cli.demo:demo", "Run a batch through a temporary server and a simulated provider."),
     "sandbox": Entry("backburner.cli.sandbox:sandbox", "Run the simulated Message Batches service alone."),
     "submit": Entry("backburner.cli.submit:submit", "Send a batch of requests."),
+    "ingest": Entry(
+        "backburner.cli.ingest:ingest", "Upload a large file (CSV and Parquet too) and make a batch of it."
+    ),
     "watch": Entry("backburner.cli.watch:watch", "Follow a job until it ends."),
     "results": Entry("backburner.cli.results:results", "Download a batch's results."),
     "retry": Entry("backburner.cli.jobs:retry", "Run the failed items of a batch again, as a new job."),

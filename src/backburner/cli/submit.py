@@ -20,7 +20,8 @@ from backburner.client import Client, Job
 from backburner.client.uploads import Form
 
 
-def _metadata(_context: click.Context, _parameter: click.Parameter, pairs: Sequence[str]) -> dict[str, Any]:
+def metadata_of(_context: click.Context, _parameter: click.Parameter, pairs: Sequence[str]) -> dict[str, Any]:
+    """KEY=VALUE pairs as an object. Raises BadParameter."""
     found: dict[str, Any] = {}
     for pair in pairs:
         name, separator, value = pair.partition("=")
@@ -37,7 +38,7 @@ def _metadata(_context: click.Context, _parameter: click.Parameter, pairs: Seque
 @click.option("-o", "--output", metavar="PATH", help="With the end of the job, save its results here. Implies --wait.")
 @click.option("--callback-url", metavar="URL", help="Where to send a signed webhook when the job has ended.")
 @click.option(
-    "--metadata", multiple=True, metavar="KEY=VALUE", callback=_metadata, help="Kept with the job; repeatable."
+    "--metadata", multiple=True, metavar="KEY=VALUE", callback=metadata_of, help="Kept with the job; repeatable."
 )
 @click.option("--provider", metavar="NAME", help="Who runs it, where the server has more than one.")
 @click.option("--priority", type=int, help="Higher goes first.")

@@ -12,6 +12,7 @@ from backburner.client.errors import ApiError as ApiError
 from backburner.client.errors import ClientError as ClientError
 from backburner.client.errors import ServerUnreachable as ServerUnreachable
 from backburner.client.errors import WaitTimeout as WaitTimeout
+from backburner.client.files import File as File
 from backburner.client.operations import AuditEntry as AuditEntry
 from backburner.client.operations import Key as Key
 from backburner.client.operations import Organization as Organization

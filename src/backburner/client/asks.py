@@ -38,6 +38,7 @@ class Ask(Generic[T]):
     read: Callable[[Any], T]  #: from the decoded answer
     params: Mapping[str, Any] | None = None
     json: object = None
+    data: bytes | None = None  #: a body that is not JSON
     upload: Upload | None = None
     more_headers: Mapping[str, str] = attrs.field(factory=dict)
     #: Doing it twice is the same as doing it once: a POST then carries an idempotency key, the same on every try.
@@ -50,6 +51,8 @@ class Ask(Generic[T]):
         found = dict(self.more_headers)
         if self.json is not None:
             found["content-type"] = "application/json"
+        if self.data is not None:
+            found["content-type"] = "application/octet-stream"
         if self.upload is not None:
             found["content-type"] = self.upload.content_type
             if self.upload.size is not None:
@@ -60,7 +63,7 @@ class Ask(Generic[T]):
 
     def content(self) -> bytes | None:
         """The body, unless it is an upload."""
-        return None if self.json is None else msgspec.json.encode(self.json)
+        return self.data if self.json is None else msgspec.json.encode(self.json)
 
     def answer(self, body: bytes) -> T:
         """What a successful answer says. Raises ClientError when it is not one of this API."""

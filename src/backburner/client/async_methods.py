@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from backburner.client import conversations, operations
+import anyio.to_thread
+
+from backburner.client import conversations, files, operations
 from backburner.client.asks import Ask, Page
 from backburner.client.async_connection import AsyncConnection
 from backburner.client.async_streams import Rows
 from backburner.client.conversations import Message, Run, Step
+from backburner.client.files import PART_BYTES, File, FilePart, OnBytes, Uploadable, opened
 from backburner.client.operations import AuditEntry, Key, Organization, User
 from backburner.client.results import Job
 
@@ -51,6 +54,46 @@ class AsyncMethods:
 
     def messages(self, whose: str, **filters: Any) -> Rows[Message]:
         return self._all(conversations.messages(whose, filters))
+
+    # --- files -----------------------------------------------------------------------------------------------
+
+    async def upload_file(
+        self,
+        source: Uploadable,
+        *,
+        name: str | None = None,
+        resume: str | None = None,
+        on_begun: Callable[[File], object] = lambda _file: None,
+        on_progress: OnBytes = lambda _done, _total: None,
+        idempotency_key: str | None = None,
+    ) -> File:
+        """As `Methods.upload_file`. The file is read in a worker thread."""
+        with opened(source) as (file, known, size):
+            begun = await self._call(
+                files.file(resume) if resume else files.create_file(name or known, size, idempotency_key)
+            )
+            on_begun(begun)
+            number, done = 0, 0
+            while data := await anyio.to_thread.run_sync(file.read, PART_BYTES):
+                number, done = number + 1, done + len(data)
+                part = FilePart(number, data)
+                if not begun.has(part):
+                    await self._call(files.put_part(begun.id, part))
+                on_progress(done, size)
+        return await self._call(files.complete_file(begun.id, number))
+
+    async def file(self, file_id: str) -> File:
+        return await self._call(files.file(file_id))
+
+    def files(self, **filters: Any) -> Rows[File]:
+        return self._all(files.files(filters))
+
+    async def delete_file(self, file_id: str) -> File:
+        return await self._call(files.delete_file(file_id))
+
+    async def ingest(self, *, idempotency_key: str | None = None, **given: Any) -> Job:
+        """As `Methods.ingest`."""
+        return await self._call(files.ingest(*files.divided(given), idempotency_key))
 
     # --- operations ------------------------------------------------------------------------------------------
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from backburner.client import conversations, operations
+from backburner.client import conversations, files, operations
 from backburner.client.asks import Ask, Page
 from backburner.client.connection import Connection
 from backburner.client.conversations import Message, Run, Step
+from backburner.client.files import PART_BYTES, File, FilePart, OnBytes, Uploadable, opened
 from backburner.client.operations import AuditEntry, Key, Organization, User
 from backburner.client.results import Job
 
@@ -56,6 +57,55 @@ class Methods:
     def messages(self, whose: str, **filters: Any) -> Iterator[Message]:
         """Of the job, the run or the step with this id, oldest first; `item` as for `steps`."""
         return self._all(conversations.messages(whose, filters))
+
+    # --- files -----------------------------------------------------------------------------------------------
+
+    def upload_file(
+        self,
+        source: Uploadable,
+        *,
+        name: str | None = None,
+        resume: str | None = None,
+        on_begun: Callable[[File], object] = lambda _file: None,
+        on_progress: OnBytes = lambda _done, _total: None,
+        idempotency_key: str | None = None,
+    ) -> File:
+        """Upload a path or an open binary file, in parts.
+
+        After a failure, `resume` with the id of the file that was begun: parts that are there are not sent again.
+        `on_progress` is told how many bytes are there, of how many.
+        """
+        with opened(source) as (file, known, size):
+            begun = self._call(
+                files.file(resume) if resume else files.create_file(name or known, size, idempotency_key)
+            )
+            on_begun(begun)
+            number, done = 0, 0
+            while data := file.read(PART_BYTES):
+                number, done = number + 1, done + len(data)
+                part = FilePart(number, data)
+                if not begun.has(part):
+                    self._call(files.put_part(begun.id, part))
+                on_progress(done, size)
+        return self._call(files.complete_file(begun.id, number))
+
+    def file(self, file_id: str) -> File:
+        return self._call(files.file(file_id))
+
+    def files(self, **filters: Any) -> Iterator[File]:
+        """Newest first."""
+        return self._all(files.files(filters))
+
+    def delete_file(self, file_id: str) -> File:
+        return self._call(files.delete_file(file_id))
+
+    def ingest(self, *, idempotency_key: str | None = None, **given: Any) -> Job:
+        """A job that makes a batch of a file: `file_id` or `path`, `format`, `template`, `defaults`, `metadata`, …
+
+        They are the input of the handler `ingest_file`; `job_metadata` and `job_callback_url` are those of the job that
+        reads the file. The batch is in its `result["job_id"]`.
+        """
+        return self._call(files.ingest(*files.divided(given), idempotency_key))
 
     # --- operations ------------------------------------------------------------------------------------------
 
