@@ -33,6 +33,7 @@ RULED = (
     "create_batch", "create_job", "create_run", "fork_run", "create_key",
     "retry_batch", "update_job", "list_job_steps", "list_job_messages",
     "list_run_steps", "list_run_messages", "list_step_messages", "list_items", "put_part",
+    "complete_file",
 )  # fmt: skip
 #: A key that was used with another body is refused.
 REUSED = ("create_user", "create_organization", "create_file")

@@ -10,7 +10,7 @@ import msgspec
 
 from backburner.claims import Claim
 from backburner.clock import Clock
-from backburner.errors import GiveUp, NotFound, QuotaExceeded, TryAgainLater
+from backburner.errors import GiveUp, NotFound, QuotaExceeded, TooLarge, TryAgainLater
 from backburner.http.items import check_item
 from backburner.ids import Ids
 from backburner.intake import Intake, open_intake
@@ -97,8 +97,8 @@ class ClaimChildren:
     async def make(self, intake: Intake, key: str, *, chunk_items: int | None = None, **job: Any) -> str:
         """Make the batch appear whose items were taken in; `job` are fields of its `NewJob`.
 
-        Raises TryAgainLater when the organization has no room for it, and Conflict when the job has passed to another
-        attempt.
+        Raises TryAgainLater when the organization has no room for it now, GiveUp when it never has, and Conflict when
+        the job has passed to another attempt.
         """
         common = self.common
         limits, now = common.limits, common.clock.now()
@@ -118,6 +118,8 @@ class ClaimChildren:
             )
         except QuotaExceeded as error:
             raise TryAgainLater(str(error), seconds=error.retry_after) from error
+        except TooLarge as error:
+            raise GiveUp(str(error), code="request_too_large") from error
         common.work()
         return made.id
 
