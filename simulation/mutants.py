@@ -144,15 +144,15 @@ MUTANTS = (
     Mutant(
         "an ended batch ends again",
         "storage/settle.py",
-        ".where(provider_batches.c.id == batch_key, provider_batches.c.status == BatchStatus.SUBMITTED)",
-        ".where(provider_batches.c.id == batch_key)",
+        ".where(_IS_IT, provider_batches.c.status == BatchStatus.SUBMITTED)",
+        ".where(_IS_IT)",
         _rate("unknown"),
     ),
     Mutant(
         "an ingested batch is ingested again",
         "storage/settle.py",
-        ".where(provider_batches.c.id == batch_key, provider_batches.c.status == BatchStatus.ENDED)",
-        ".where(provider_batches.c.id == batch_key)",
+        ".where(_IS_IT, provider_batches.c.status == BatchStatus.ENDED)",
+        ".where(_IS_IT)",
         _rate("unknown"),
     ),
     Mutant(
@@ -190,8 +190,8 @@ MUTANTS = (
     Mutant(
         "the next look is forgotten",
         "storage/batches.py",
-        "            next_poll_at=next_poll_at,\n            poll_failures=0,",
-        "            next_poll_at=None,\n            poll_failures=0,",
+        '        next_poll_at=sa.bindparam("due"),\n        poll_failures=0,',
+        "        next_poll_at=None,\n        poll_failures=0,",
     ),
     Mutant(
         "a batch that was looked at stays busy",

@@ -28,7 +28,7 @@ PROVIDER_FAULTS = (
     "retrieve:500@p{p}", "retrieve:404@p{p}", "retrieve:reset@p{p}", "retrieve:429=5@p{p}", "retrieve:529@p{p}",
     "retrieve:401@p{p}x2", "retrieve:stall@p{p}x2", "retrieve:html_200@p{p}", "retrieve:empty_200@p{p}",
     "retrieve:truncated_json@p{p}", "retrieve:drip=40@p{p}x2", "retrieve:refuse@p{p}", "retrieve:close@p{p}",
-    "status:backwards@p{p}", "status:unknown_status@p{p}", "status:null_results_url@p{p}", "status:odd_counts@p{p}",
+    "status:backwards@p{p}", "status:unknown_status@p{p}", "status:null_results_url@p{p}", "retrieve:odd_counts@p{p}",
     "status:foreign_results_url@p{p}", "status:never_ends@p{p}x6", "retrieve:skew=-7200@p{p}",
     "list:500@p{p}", "list:reset@p{p}", "list:overlap@p{p}", "list:hide_newest@p{p}x2", "list:stuck_cursor@p{p}",
     "list:empty_page@p{p}", "list:429=4@p{p}", "list:stall@p{p}x2", "list:truncated_json@p{p}",

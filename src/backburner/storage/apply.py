@@ -191,8 +191,10 @@ def _record_failed_reads(tx: sa.Connection, commands: Sequence[ReadFailed]) -> N
 def _jobs_of(tx: sa.Connection, batch_keys: Sequence[int]) -> set[int]:
     if not batch_keys:
         return set()
-    found = sa.select(provider_batches.c.job_id).where(provider_batches.c.id.in_(batch_keys))
-    return set(tx.execute(found).scalars())
+    return set(tx.execute(_JOBS_OF, {"keys": batch_keys}).scalars())
+
+
+_JOBS_OF = sa.select(provider_batches.c.job_id).where(provider_batches.c.id.in_(sa.bindparam("keys", expanding=True)))
 
 
 def _ingest(tx: sa.Connection, commands: Sequence[BatchIngested], ids: Ids) -> dict[int, bool]:

@@ -19,6 +19,7 @@ from backburner.storage.members import member_sizes
 from backburner.storage.notifications import announce_jobs, announce_work
 from backburner.storage.rows import batch_of, select_batches
 from backburner.storage.settle import close_batch, settle_job
+from backburner.storage.statements import bound
 from backburner.storage.tables import items, jobs, provider_batches, requests
 
 T = TypeVar("T")
@@ -120,18 +121,21 @@ def give_up(tx: sa.Connection, key: int, *, now: datetime, ids: Ids) -> Job | No
 
 def begin_attempt(tx: sa.Connection, key: int, *, epoch: int, now: datetime) -> ProviderBatch | None:
     """Record the intent to submit, before the provider is called. None when the batch is no longer to be submitted."""
-    started = tx.execute(
-        sa.update(provider_batches)
-        .where(provider_batches.c.id == key, provider_batches.c.status == BatchStatus.PLANNED)
-        .values(
-            status=BatchStatus.SUBMITTING,
-            attempt=provider_batches.c.attempt + 1,
-            epoch=epoch,
-            intent_at=now,
-            next_poll_at=now,
-        )
-    )
+    started = tx.execute(_BEGIN, {"key": key, "current": epoch, "now": now})
     return get_batch(tx, key) if started.rowcount else None
+
+
+_BEGIN = (
+    sa.update(provider_batches)
+    .where(provider_batches.c.id == sa.bindparam("key"), provider_batches.c.status == BatchStatus.PLANNED)
+    .values(
+        status=BatchStatus.SUBMITTING,
+        attempt=provider_batches.c.attempt + 1,
+        epoch=sa.bindparam("current"),
+        intent_at=bound("now", provider_batches.c.intent_at),
+        next_poll_at=bound("now", provider_batches.c.intent_at),
+    )
+)
 
 
 def requests_of_batch(tx: sa.Connection, batch: ProviderBatch, make: Callable[[int, str], T]) -> list[T]:
@@ -181,29 +185,40 @@ def attach(
 
     `response` is its answer to the submission; None when that was lost and the batch was found.
     """
-    row = tx.execute(
-        sa.update(provider_batches)
-        .where(
-            provider_batches.c.id == key,
-            provider_batches.c.status.in_([BatchStatus.SUBMITTING, BatchStatus.UNKNOWN, BatchStatus.QUARANTINED]),
-        )
-        .values(
-            status=BatchStatus.SUBMITTED,
-            provider_batch_id=provider_batch_id,
-            provider_status=status,
-            create_response=None if response is None else response.decode(),
-            submitted_at=now,
-            next_poll_at=next_poll_at,
-            poll_failures=0,
-            error=None,
-        )
-        .returning(provider_batches.c.job_id)
-    ).first()
+    given = {
+        "key": key,
+        "theirs": provider_batch_id,
+        "standing": status,
+        "response": None if response is None else response.decode(),
+        "now": now,
+        "due": next_poll_at,
+    }
+    row = tx.execute(_ATTACH, given).first()
     if row is None:
         return False
     set_running(tx, row.job_id, now=now)
     _announce(tx, row.job_id)
     return True
+
+
+_ATTACH = (
+    sa.update(provider_batches)
+    .where(
+        provider_batches.c.id == sa.bindparam("key"),
+        provider_batches.c.status.in_([BatchStatus.SUBMITTING, BatchStatus.UNKNOWN, BatchStatus.QUARANTINED]),
+    )
+    .values(
+        status=BatchStatus.SUBMITTED,
+        provider_batch_id=sa.bindparam("theirs"),
+        provider_status=sa.bindparam("standing"),
+        create_response=sa.bindparam("response"),
+        submitted_at=sa.bindparam("now"),
+        next_poll_at=sa.bindparam("due"),
+        poll_failures=0,
+        error=None,
+    )
+    .returning(provider_batches.c.job_id)
+)
 
 
 def sizes_of_batch(tx: sa.Connection, batch: ProviderBatch) -> list[tuple[int, int]]:
@@ -229,7 +244,10 @@ def settled(tx: sa.Connection, job_key: int, *, now: datetime, ids: Ids) -> Job 
 
 
 def _announce(tx: sa.Connection, job_key: int) -> None:
-    announce_jobs(tx, [tx.execute(sa.select(jobs.c.public_id).where(jobs.c.id == job_key)).scalar_one()])
+    announce_jobs(tx, [tx.execute(_PUBLIC_ID, {"key": job_key}).scalar_one()])
+
+
+_PUBLIC_ID = sa.select(jobs.c.public_id).where(jobs.c.id == sa.bindparam("key"))
 
 
 _OPEN_OF_EACH = (

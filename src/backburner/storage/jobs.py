@@ -161,8 +161,16 @@ def job_counts(tx: sa.Connection) -> Mapping[str, int]:
 
 def set_running(tx: sa.Connection, job_key: int, *, now: datetime) -> None:
     """A batch job runs as soon as its first provider batch is at the provider."""
-    tx.execute(
-        sa.update(jobs)
-        .where(jobs.c.id == job_key, jobs.c.status == JobStatus.PENDING)
-        .values(status=JobStatus.RUNNING, started_at=now, updated_at=now, version=jobs.c.version + 1)
+    tx.execute(_RUN, {"key": job_key, "now": now})
+
+
+_RUN = (
+    sa.update(jobs)
+    .where(jobs.c.id == bound("key", jobs.c.id), jobs.c.status == JobStatus.PENDING)
+    .values(
+        status=JobStatus.RUNNING,
+        started_at=bound("now", jobs.c.started_at),
+        updated_at=bound("now", jobs.c.started_at),
+        version=jobs.c.version + 1,
     )
+)

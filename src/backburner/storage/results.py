@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 import msgspec
@@ -14,6 +14,7 @@ from backburner.reading import narrowed
 from backburner.states import BatchStatus
 from backburner.storage.bulk import insert_many
 from backburner.storage.conversations import record_answers
+from backburner.storage.statements import add
 from backburner.storage.tables import jobs, provider_batches, results
 
 COLUMNS = ("job_id", "idx", "round", "batch_id", "status", "line")
@@ -41,11 +42,13 @@ def store_pages(tx: sa.Connection, pages: Sequence[ResultPage], *, now: datetime
 
 def _of_open_batches(tx: sa.Connection, pages: Sequence[ResultPage]) -> list[ResultPage]:
     keys = {page.batch_key for page in pages}
-    accepting = sa.select(provider_batches.c.id).where(
-        provider_batches.c.id.in_(keys), provider_batches.c.status == BatchStatus.ENDED
-    )
-    open_keys = set(tx.execute(accepting).scalars())
+    open_keys = set(tx.execute(_ACCEPTING, {"keys": sorted(keys)}).scalars())
     return [page for page in pages if page.batch_key in open_keys]
+
+
+_ACCEPTING = sa.select(provider_batches.c.id).where(
+    provider_batches.c.id.in_(sa.bindparam("keys", expanding=True)), provider_batches.c.status == BatchStatus.ENDED
+)
 
 
 def _insert(tx: sa.Connection, pages: Sequence[ResultPage]) -> int:
@@ -83,25 +86,27 @@ def _count(tx: sa.Connection, pages: Sequence[ResultPage], now: datetime) -> Non
             of_job[page.job_key].update(page.counts)
         of_job[page.job_key].update(msgspec.structs.asdict(page.usage))
     for key in sorted(of_batch):
-        _add(tx, provider_batches, key, of_batch[key])
+        add(tx, provider_batches, key, of_batch[key], now=now)
     for key in sorted(of_job):  # in order, so that two transactions never wait for each other crosswise
-        _add(tx, jobs, key, of_job[key], updated_at=now, version=jobs.c.version + 1)
-
-
-def _add(tx: sa.Connection, table: sa.Table, key: int, steps: Mapping[str, int], **also: object) -> None:
-    sums = {name: table.c[name] + step for name, step in steps.items()}
-    tx.execute(sa.update(table).where(table.c.id == key).values(**sums, **also))
+        add(tx, jobs, key, of_job[key], now=now)
 
 
 def stored_indices(tx: sa.Connection, job_key: int, round: int, first: int, last: int) -> list[int]:  # noqa: A002  # the glossary's word
     """Which items of a range have their result of this round."""
-    stored = sa.select(results.c.idx).where(
-        results.c.job_id == job_key, results.c.round == round, results.c.idx.between(first, last)
-    )
-    return list(tx.execute(stored).scalars())
+    place = {"job": job_key, "in_round": round, "first": first, "last": last}
+    return list(tx.execute(_STORED, place).scalars())
+
+
+_STORED = sa.select(results.c.idx).where(
+    results.c.job_id == sa.bindparam("job"),
+    results.c.round == sa.bindparam("in_round"),
+    results.c.idx.between(sa.bindparam("first"), sa.bindparam("last")),
+)
 
 
 def job_ids_of(tx: sa.Connection, job_keys: Iterable[int]) -> list[str]:
     """Public ids of jobs."""
-    found = sa.select(jobs.c.public_id).where(jobs.c.id.in_(sorted(set(job_keys))))
-    return list(tx.execute(found.order_by(jobs.c.id)).scalars())
+    return list(tx.execute(_PUBLIC_IDS, {"keys": sorted(set(job_keys))}).scalars())
+
+
+_PUBLIC_IDS = sa.select(jobs.c.public_id).where(jobs.c.id.in_(sa.bindparam("keys", expanding=True))).order_by(jobs.c.id)

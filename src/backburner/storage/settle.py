@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,6 +17,7 @@ from backburner.rounds import REASONS, stopped
 from backburner.states import BATCH_FINAL, BatchStatus, DeliveryStatus, ItemStatus, JobStatus, JobType, sources
 from backburner.storage.members import end_members
 from backburner.storage.rows import counts_of, job_of, select_jobs
+from backburner.storage.statements import add, bound
 from backburner.storage.tables import conversations, deliveries, jobs, provider_batches
 from backburner.webhook_payload import event_type, webhook_body
 
@@ -54,48 +56,57 @@ def close_batch(
     steps = {fill.value: counts_of(row, row.item_count).processing, "batches_final": 1}
     if row.status is not BatchStatus.ENDED:
         steps["batches_ended"] = 1
-    _count_batch(tx, row.job_id, steps, now)
+    add(tx, jobs, row.job_id, steps, now=now)
     return int(row.job_id)
 
 
 def mark_ended(tx: sa.Connection, batch_key: int, values: dict[str, Any], now: datetime) -> None:
     """The provider is done with a batch. Does nothing when that is known already."""
-    job_key = tx.execute(
-        sa.update(provider_batches)
-        .where(provider_batches.c.id == batch_key, provider_batches.c.status == BatchStatus.SUBMITTED)
-        .values(status=BatchStatus.ENDED, ended_at=now, **values)
-        .returning(provider_batches.c.job_id)
-    ).scalar()
+    seen = {f"seen_{name}": value for name, value in values.items()}
+    job_key = tx.execute(_ended(tuple(values)), {"key": batch_key, "now": now, **seen}).scalar()
     if job_key is not None:
-        _count_batch(tx, job_key, {"batches_ended": 1}, now)
+        add(tx, jobs, job_key, {"batches_ended": 1}, now=now)
+
+
+@cache
+def _ended(seen: tuple[str, ...]) -> sa.UpdateBase:
+    values = {name: bound(f"seen_{name}", provider_batches.c[name]) for name in seen}
+    return (
+        sa.update(provider_batches)
+        .where(_IS_IT, provider_batches.c.status == BatchStatus.SUBMITTED)
+        .values(status=BatchStatus.ENDED, ended_at=bound("now", provider_batches.c.ended_at), **values)
+        .returning(provider_batches.c.job_id)
+    )
 
 
 def mark_ingested(tx: sa.Connection, batch_key: int, now: datetime) -> int | None:
     """Every item of a batch has its result. Returns the job's key, or None when that is known already."""
-    job_key = tx.execute(
-        sa.update(provider_batches)
-        .where(provider_batches.c.id == batch_key, provider_batches.c.status == BatchStatus.ENDED)
-        .values(status=BatchStatus.INGESTED, ingested_at=now, next_poll_at=None, error=None)
-        .returning(provider_batches.c.job_id)
-    ).scalar()
+    job_key = tx.execute(_INGESTED, {"key": batch_key, "now": now}).scalar()
     if job_key is not None:
-        _count_batch(tx, job_key, {"batches_final": 1}, now)
+        add(tx, jobs, job_key, {"batches_final": 1}, now=now)
     return job_key
 
 
-def _count_batch(tx: sa.Connection, job_key: int, steps: dict[str, int], now: datetime) -> None:
-    tx.execute(
-        sa.update(jobs)
-        .where(jobs.c.id == job_key)
-        .values(
-            **{name: jobs.c[name] + step for name, step in steps.items()}, updated_at=now, version=jobs.c.version + 1
-        )
+_IS_IT = provider_batches.c.id == bound("key", provider_batches.c.id)
+_INGESTED = (
+    sa.update(provider_batches)
+    .where(_IS_IT, provider_batches.c.status == BatchStatus.ENDED)
+    .values(
+        status=BatchStatus.INGESTED,
+        ingested_at=bound("now", provider_batches.c.ingested_at),
+        next_poll_at=None,
+        error=None,
     )
+    .returning(provider_batches.c.job_id)
+)
+
+
+_JOB = sa.select(jobs).where(jobs.c.id == bound("key", jobs.c.id))
 
 
 def settle_job(tx: sa.Connection, job_key: int, *, now: datetime, ids: Ids) -> Job | None:
     """End a batch job whose provider batches are all final. Returns it if this call ended it."""
-    row = tx.execute(sa.select(jobs).where(jobs.c.id == job_key)).one()
+    row = tx.execute(_JOB, {"key": job_key}).one()
     counts = counts_of(row, row.items_total)
     # Between the rounds of agents every batch is final, and conversations are not.
     if row.status.is_terminal or row.batches_final < row.batches_total or counts.processing:
