@@ -11,7 +11,7 @@ pytestmark = pytest.mark.processes
 
 PROGRAM = """
 import os, sys, time, trio
-from backburner.serving.provider import frozen
+from backburner.serving.provider import loaded
 
 class Slow:
     def find_spec(self, name, path=None, target=None):
@@ -23,7 +23,7 @@ def never():
 
 async def main():
     with trio.move_on_after(0.2):
-        async with frozen(never):
+        async with loaded(never):
             pass
 
 sys.meta_path.insert(0, Slow())

@@ -28,7 +28,7 @@ from backburner.serving.database import (
 )
 from backburner.serving.front import Front
 from backburner.serving.origins import Origins
-from backburner.serving.provider import frozen, preload, provider_for
+from backburner.serving.provider import loaded, preload, provider_for
 from backburner.serving.wiring import make_system
 from backburner.settings import Settings
 
@@ -114,7 +114,7 @@ async def _run(
         await stack.enter_async_context(asyncio_loop())
     open_provider = await stack.enter_async_context(provider_for(settings, origins, database))
     system = make_system(
-        settings, origins, database, instance_id=instance_id, open_provider=partial(frozen, open_provider), app=app
+        settings, origins, database, instance_id=instance_id, open_provider=partial(loaded, open_provider), app=app
     )
     front = Front(settings=settings, origins=origins, system=system)
     stack.enter_context(front.watch.watching())

@@ -7,7 +7,7 @@ import importlib
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import attrs
@@ -46,20 +46,25 @@ async def preload() -> None:
 
     Cancelled, it goes on behind the scenes: nobody who asks for a stop is to wait for it.
     """
-    load = partial(importlib.import_module, "backburner.providers.anthropic_calls")
-    await trio.to_thread.run_sync(load, abandon_on_cancel=True)
+    await trio.to_thread.run_sync(_load, abandon_on_cancel=True)
+
+
+@cache
+def _load() -> None:
+    """Load it, and keep what is loaded by then out of later garbage collections.
+
+    There are so many objects that each full collection would stall the loop for a tenth of a second. One before would,
+    too, so what is garbage at that moment stays: some hundred objects, once in a process.
+    """
+    importlib.import_module("backburner.providers.anthropic_calls")
+    gc.freeze()
 
 
 @asynccontextmanager
-async def frozen(open_provider: OpenProvider) -> AsyncIterator[Provider]:
-    """The provider, with everything that is loaded by now kept out of later garbage collections.
-
-    The SDK alone holds so many objects that each full collection would stall the loop for a tenth of a second.
-    """
+async def loaded(open_provider: OpenProvider) -> AsyncIterator[Provider]:
+    """The provider, opened when its SDK is loaded."""
     await preload()
     async with open_provider() as provider:
-        gc.collect()
-        gc.freeze()
         yield provider
 
 

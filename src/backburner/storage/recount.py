@@ -13,7 +13,7 @@ from backburner.reading import total
 from backburner.result_lines import usage_of
 from backburner.states import BATCH_FINAL, OUTCOMES, BatchStatus
 from backburner.storage import rows
-from backburner.storage.tables import jobs, provider_batches, results
+from backburner.storage.tables import conversations, jobs, provider_batches, results
 
 _ENDED = BATCH_FINAL | {BatchStatus.ENDED}
 _PAGE = 500  # results that are held at once
@@ -39,8 +39,9 @@ def recount(tx: sa.Connection, job_key: int) -> list[str]:
     batches = list(tx.execute(found.order_by(provider_batches.c.round, provider_batches.c.first_idx)))
     stored, used = _stored(tx, job_key)
     problems = [*_batches(batches, stored), *_totals(job, batches), *_usage(job, used)]
-    if all(batch.round == 1 for batch in batches) and job.agent is None:
-        problems += [*_outcomes(job, batches, stored), *_ranges(job, batches)]
+    first = [batch for batch in batches if batch.round == 1]
+    ends = _ends_of_results(stored) if job.agent is None else _ends_of_conversations(tx, job_key)
+    problems += [*_outcomes(job, first, ends), *_ranges(job, first)]
     return [f"{job.public_id}: {problem}" for problem in problems]
 
 
@@ -84,10 +85,23 @@ def _usage(job: Any, used: Usage) -> Iterator[str]:
         yield f"booked {rows.usage_of(job)}, its results used {used}"
 
 
-def _outcomes(job: Any, batches: Sequence[Any], stored: Counter[tuple[int, str]]) -> Iterator[str]:
+def _ends_of_results(stored: Counter[tuple[int, str]]) -> Counter[str]:
     there: Counter[str] = Counter()
     for (_, outcome), count in stored.items():
         there[outcome] += count
+    return there
+
+
+def _ends_of_conversations(tx: sa.Connection, job_key: int) -> Counter[str]:
+    ended = sa.select(conversations.c.status, sa.func.count()).where(
+        conversations.c.job_id == job_key, conversations.c.status.is_not(None)
+    )
+    rows = tx.execute(ended.group_by(conversations.c.status))
+    return Counter({status.value: count for status, count in rows})
+
+
+def _outcomes(job: Any, batches: Sequence[Any], there: Counter[str]) -> Iterator[str]:
+    """`there` are items that ended by themselves; those of closed batches that never began are added."""
     for batch in batches:
         if batch.status is BatchStatus.CLOSED:
             there[batch.fill.value] += rows.counts_of(batch, batch.item_count).processing

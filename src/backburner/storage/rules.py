@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from backburner.states import BATCH_FINAL, TERMINAL, BatchStatus
+from backburner.storage.agent_rules import AGENT_RULES
 from backburner.storage.tables import (
     attempts,
     deliveries,
@@ -20,6 +21,7 @@ from backburner.storage.tables import (
     provider_batches,
     results,
 )
+from backburner.storage.work_rules import WORK_RULES
 
 _COUNTED = (
     provider_batches.c.succeeded + provider_batches.c.errored + provider_batches.c.canceled + provider_batches.c.expired
@@ -128,4 +130,6 @@ RULES: tuple[tuple[str, Callable[[], sa.Select[Any]]], ...] = (
     ("every result belongs to a job", _orphans),
     ("nothing is of a later term than the newest", _later_terms),
     ("no two terms share an epoch", _shared_epochs),
+    *AGENT_RULES,
+    *WORK_RULES,
 )
