@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 from contextvars import Context, copy_context
 from typing import Any
@@ -68,6 +69,7 @@ class Network:
     sending: Callable[[Message], None]  # an instance sends a message
     given_up: Callable[[Message], None]  # it has its answer, or waits for none any more
     freeze: Callable[[Life], None]
+    settle: float  # seconds for which a submission is looked for
     _context: Context = attrs.field(factory=copy_context)
 
     def spawn(self, run: Callable[..., Awaitable[Any]], *args: Any) -> None:
@@ -83,7 +85,9 @@ class Network:
 
     async def _carry(self, message: Message, serve: Serve) -> None:
         if self.chaos.strikes("late"):
-            await trio.sleep(self.chaos.delay())
+            # What arrives only after it was looked for long enough is made again, and that is said.
+            most = self.settle / 2 if message.request.method == "POST" and message.to == "provider" else math.inf
+            await trio.sleep(min(most, self.chaos.delay()))
         if self.chaos.strikes("lost"):
             self.trace.event(f"{message.life.name} → {message.what}: lost")
             message.fail(httpx2.ReadError("lost on the way", request=message.request))

@@ -125,6 +125,7 @@ class World:
                 sending=self.witnesses.sending,
                 given_up=self.witnesses.given_up,
                 freeze=self.freeze,
+                settle=self.profile.pace.settle,
             )
             with self._scope:
                 await self._play(nursery)

@@ -233,3 +233,10 @@ async def test_faults_of_lines_add_up_and_a_cut_comes_last(autojump_clock):
     _, received, raised = await broken_results("reset_midline=2", "crlf")
     assert received.count(b"\r\n") == 2
     assert raised is httpx2.ReadError
+
+
+@pytest.mark.parametrize("spoiler", ["bom", "duplicate=8", "blank", "bad_json=8", "contradict=8"])
+async def test_a_fault_that_reads_lines_comes_before_what_spoils_them(spoiler, autojump_clock):
+    _, received, raised = await broken_results(spoiler, "contradict=8", "unknown_type=8")
+    assert raised is None
+    assert received.count(b'"throttled"') >= 8

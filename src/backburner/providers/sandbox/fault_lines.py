@@ -73,7 +73,8 @@ def _foreign(lines: Iterator[bytes], _total: int, argument: str | None, _random:
 
 
 def _contradicted(line: bytes) -> bytes:
-    custom_id = msgspec.json.decode(line)["custom_id"].encode()
+    first, _, _ = line.partition(b"\n")
+    custom_id = msgspec.json.decode(first)["custom_id"].encode()
     return line + b'{"custom_id":"%b","result":{"type":"expired"}}\n' % custom_id
 
 
@@ -87,7 +88,9 @@ def _bad_utf8(line: bytes) -> bytes:
     return line.replace(b'"result"', b'"r\xff\xfesult"', 1)
 
 
-#: Of several rules these come last, and only the first of them.
+#: Of several rules these come first, in this order, because they read what others spoil.
+_READERS = ("unknown_type", "contradict")
+#: These come last, and only the first of them.
 _CUTS = frozenset({"reset_midline", "close_midline", "truncate", "truncated_line"})
 _GATHER_BYTES = 64 * 1024
 
@@ -115,12 +118,19 @@ def spoiled(
 ) -> Iterator[Piece]:
     """A results file of `total` lines with the faults of these names and arguments."""
     lines = _split(chunks)
-    for name, argument in sorted(rules, key=lambda rule: rule[0] in _CUTS):
+    for name, argument in sorted(rules, key=_order):
         pieces = LINES[name](lines, total, argument, random)
         if name in _CUTS:
             return _gathered(pieces)
         lines = (line for line in pieces if isinstance(line, bytes))
     return _gathered(lines)
+
+
+def _order(rule: tuple[str, str | None]) -> int:
+    name, _ = rule
+    if name in _READERS:
+        return _READERS.index(name) - len(_READERS)
+    return int(name in _CUTS)
 
 
 def _split(chunks: Iterator[bytes]) -> Iterator[bytes]:
