@@ -57,7 +57,10 @@ def digest(ctx: Any, path: str) -> Digest:
 
 @app.handler("primes", cpu=True, timeout_seconds=600, memory_mb=512)
 def primes(ctx: Any, below: Annotated[int, msgspec.Meta(ge=2, le=50_000_000)]) -> int:
-    """How many primes there are below a number: `cpu=True` runs in a process, which can be killed."""
+    """How many primes there are below a number: `cpu=True` runs in a process, which can be killed.
+
+    With `executor="dask"` in its place it would run on a Dask cluster.
+    """
     sieve = bytearray([1]) * below
     sieve[0:2] = b"\0\0"
     for number in range(2, int(below**0.5) + 1):

@@ -6,8 +6,11 @@ import sys
 
 import pytest
 
+from backburner import App
 from backburner.errors import WrongApp
 from backburner.serving.app_module import load_app
+from backburner.serving.wiring import cluster_of
+from backburner.settings import Settings
 
 
 @pytest.fixture
@@ -45,3 +48,17 @@ def test_a_module_that_cannot_be_used_says_why_in_one_line(folder, name, text, s
 def test_a_module_that_is_not_there_says_so(folder):
     with pytest.raises(WrongApp, match="mine_nowhere"):
         load_app("mine_nowhere:app")
+
+
+def test_what_is_to_run_on_a_cluster_needs_the_address_of_one():
+    app = App()
+
+    @app.handler("far", executor="dask")
+    def far() -> None: ...
+
+    assert app.handlers["far"].executor == "dask"
+    with pytest.raises(WrongApp, match="'far' runs on a Dask cluster .* set dask_scheduler"):
+        cluster_of(Settings(), app)
+    cluster = cluster_of(Settings(dask_scheduler="tcp://127.0.0.1:8786", dask_jobs=7), app)
+    assert (cluster.address, cluster.places.total) == ("tcp://127.0.0.1:8786", 7)
+    assert cluster_of(Settings(), App()).address is None

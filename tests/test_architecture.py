@@ -73,6 +73,7 @@ ONLY_IN = {
     "asyncio": {"storage"},
     "trio_parallel": {"execution"},
     "pyarrow": {"ingestion"},
+    "distributed": {"execution"},
     "trio_asyncio": {"storage", "serving"},
     "anthropic": {"providers"},
     "quart": {"http"},

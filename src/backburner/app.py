@@ -12,8 +12,8 @@ import attrs
 from backburner.errors import WrongApp
 from backburner.signatures import Signature, signature_of
 
-Executor = Literal["async", "thread", "process"]
-Choice = Literal["auto", "async", "thread", "process"]
+Executor = Literal["async", "thread", "process", "dask"]
+Choice = Literal["auto", "async", "thread", "process", "dask"]
 F = TypeVar("F", bound=Callable[..., Any])
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,254}")
@@ -142,7 +142,7 @@ class App:
 
 
 def choose_executor(function: Callable[..., Any], wanted: Choice, *, cpu: bool) -> Executor:
-    """Where a function runs: `async def` as a task, `def` in a thread, with `cpu` in a process of its own.
+    """Where a function runs: `async def` as a task, `def` in a thread, with `cpu` in a process, as `wanted` elsewhere.
 
     Raises WrongApp where `wanted` says what cannot be.
     """
@@ -152,7 +152,9 @@ def choose_executor(function: Callable[..., Any], wanted: Choice, *, cpu: bool) 
     if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
         raise WrongApp(f"{function.__qualname__} is a generator; it has to return its result.")
     if is_async and (cpu or wanted not in {"auto", "async"}):
-        raise WrongApp(f"{function.__qualname__} is `async def`; only a `def` runs in a thread or a process.")
+        raise WrongApp(
+            f"{function.__qualname__} is `async def`; only a `def` runs in a thread, in a process or on a cluster."
+        )
     if wanted == "async" and not is_async:
         raise WrongApp(f"{function.__qualname__} is a `def`; only an `async def` runs as a task.")
     if wanted != "auto":

@@ -23,6 +23,12 @@ class Settings(ServerSettings):
     job_processes: int | None = setting(
         whole(1, 1000, optional=True), None, "Handlers at work in processes; when not set, one a core.", unit="jobs"
     )
+    dask_scheduler: str | None = setting(
+        text(r"(tcp|tls|ws|wss)://[^\s/]+:\d+", "tcp://HOST:PORT", optional=True),
+        None,
+        'The scheduler of the Dask cluster where handlers with `executor="dask"` run.',
+    )
+    dask_jobs: int = setting(whole(1, 100_000), 100, "Handlers at work on the cluster at once.", unit="jobs")
     job_process_memory_bytes: int | None = setting(
         whole(MEBIBYTE, 1024 * GIBIBYTE, optional=True),
         None,

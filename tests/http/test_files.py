@@ -38,7 +38,7 @@ async def complete(api: Api, file: str, **said) -> Answer:
 async def content(api: Api, file: str) -> bytes:
     def read(tx) -> bytes:
         found = files.get_file(tx, 1, file)
-        return b"".join(files.part_data(tx, found.key, part.number) or b"" for part in files.parts_of(tx, found))
+        return b"".join(files.piece_of(tx, found.key, part.number, 0) for part in files.parts_of(tx, found))
 
     return await api.database.read(read)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import attrs
 
+from backburner.execution.cluster import Cluster
 from backburner.execution.context import Context
 from backburner.execution.failures import Outcome, Raised
 from backburner.execution.places import Places
@@ -26,7 +27,7 @@ CURRENT_WORK: ContextVar[str | None] = ContextVar("current_work", default=None)
 
 @attrs.define(kw_only=True, eq=False)
 class Executors:
-    """Runs functions as tasks, in threads and in processes. Use it inside `opened()`.
+    """Runs functions as tasks, in threads, in processes and on a cluster. Use it inside `opened()`.
 
     With `is_inline` plain functions run on the event loop: for virtual clocks, which jump over threads and processes.
     """
@@ -34,6 +35,7 @@ class Executors:
     tasks: Tasks = attrs.field(factory=lambda: Tasks(places=Places(100)))
     threads: Threads = attrs.field(factory=lambda: Threads(Places(16)))
     processes: Processes = attrs.field(factory=lambda: Processes(Places(os.cpu_count() or 1)))
+    cluster: Cluster = attrs.field(factory=Cluster)
     is_inline: bool = False
     reports: Reports = attrs.field(factory=Reports)
 
@@ -44,16 +46,22 @@ class Executors:
             async with self.tasks.opened():
                 yield
         else:
-            async with self.reports.opened(), self.processes.opened(), self.tasks.opened():
+            async with self.reports.opened(), self.processes.opened(), self.cluster.opened(), self.tasks.opened():
                 yield
 
     def places(self, executor: str) -> Places:
         """How many functions one kind of executor takes, and has."""
-        return {"async": self.tasks.places, "thread": self.threads.places, "process": self.processes.places}[executor]
+        return {
+            "async": self.tasks.places,
+            "thread": self.threads.places,
+            "process": self.processes.places,
+            "dask": self.cluster.places,
+        }[executor]
 
     def figures(self) -> dict[str, PlaceFigures]:
         """How full each kind of executor is."""
-        kinds = {kind: self.places(kind) for kind in ("async", "thread", "process")}
+        used = ("async", "thread", "process", *(("dask",) if self.cluster.address else ()))
+        kinds = {kind: self.places(kind) for kind in used}
         return {
             kind: PlaceFigures(total=places.total, taken=places.taken, abandoned=places.abandoned)
             for kind, places in kinds.items()
@@ -73,19 +81,21 @@ class Executors:
         """What the function returns for the arguments, given by name; `context` goes to its parameter `ctx`.
 
         Raises WorkFailed for whatever it raised and WorkTimedOut after `timeout_seconds`. Cancelled, a task is
-        cancelled, a process killed, a thread left to itself. `name` is for logs and messages.
+        cancelled, a process killed, here or on the cluster, a thread left to itself. `name` is for logs and messages.
         """
         mark = CURRENT_WORK.set(name)
         try:
             with ExitStack() as stack:
-                given = (
-                    dict(arguments)
-                    if context is None
-                    else {**arguments, CONTEXT: self._given(context, executor, stack)}
-                )
-                outcome = await self._outcome(
-                    function, given, executor=executor, timeout=timeout_seconds, name=name, memory_bytes=memory_bytes
-                )
+                common: dict[str, Any] = {"timeout": timeout_seconds, "name": name}
+                if executor == "dask" and not self.is_inline:
+                    outcome = await self.cluster.call(
+                        function, arguments, **common, memory_bytes=memory_bytes, context=context
+                    )
+                else:
+                    given = dict(arguments)
+                    if context is not None:
+                        given[CONTEXT] = self._given(context, executor, stack)
+                    outcome = await self._outcome(function, given, executor, memory_bytes, **common)
         finally:
             CURRENT_WORK.reset(mark)
         if isinstance(outcome, Raised):
@@ -101,11 +111,11 @@ class Executors:
         self,
         function: Callable[..., Any],
         given: Mapping[str, Any],
-        *,
         executor: str,
+        memory_bytes: int | None,
+        *,
         timeout: float,
         name: str,
-        memory_bytes: int | None,
     ) -> Outcome:
         if executor == "async":
             return await self.tasks.call(function, given, timeout=timeout, name=name)

@@ -45,7 +45,10 @@ class RemoteContext:
     ) -> None:
         """As `Context.progress`. A word that finds no way is dropped: the next will be newer."""
         word = {"processed": processed, "total": total, "message": message and message[:500], **more}
-        report = msgspec.json.encode([self.token, {name: value for name, value in word.items() if value is not None}])
+        self.send(msgspec.json.encode([self.token, {name: value for name, value in word.items() if value is not None}]))
+
+    def send(self, report: bytes) -> None:
+        """Give a report to the server; it need not arrive."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
             out.setblocking(False)
             try:

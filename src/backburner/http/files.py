@@ -190,11 +190,15 @@ async def _digest(services: Services, file: File, parts: Sequence[Part]) -> str:
         return parts[0].sha256
     digest = hashlib.sha256()
 
-    def add(tx: Tx, number: int) -> None:
-        digest.update(files.part_data(tx, file.key, number) or b"")
+    def add(tx: Tx, number: int, start: int) -> int:
+        piece = files.piece_of(tx, file.key, number, start)
+        digest.update(piece)
+        return len(piece)
 
     for part in parts:
-        await services.database.read(add, part.number)
+        done = 0
+        while done < part.bytes and (read := await services.database.read(add, part.number, done)):
+            done += read
     return digest.hexdigest()
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import os
 import stat
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import accumulate
 from pathlib import PurePosixPath
 from typing import IO, Any
 
@@ -28,16 +30,14 @@ class Source:
 
 
 class StoredFile(io.RawIOBase):
-    """An uploaded file. Its parts are read inside `with reading(tx)`, one at a time, and the last one is kept."""
+    """An uploaded file. Read inside `with reading(tx)`, piece by piece; the last piece is kept."""
 
     def __init__(self, file: File, parts: Sequence[Part]) -> None:
         super().__init__()
         self.file, self._parts = file, parts
-        self._ends: list[int] = []
-        for part in parts:
-            self._ends.append((self._ends[-1] if self._ends else 0) + part.bytes)
+        self._ends = list(accumulate(part.bytes for part in parts))
         self._position = 0
-        self._number, self._data = 0, b""
+        self._start, self._piece = 0, b""  # where the piece is in the file
         self._tx: Tx | None = None
 
     @contextmanager
@@ -63,24 +63,26 @@ class StoredFile(io.RawIOBase):
         return self._position
 
     def readinto(self, buffer: Any) -> int:
-        index = next((n for n, end in enumerate(self._ends) if end > self._position), None)
-        if index is None:
-            return 0
-        data = self._part(self._parts[index].number)
-        start = self._position - (self._ends[index] - len(data))
-        taken = data[start : start + len(buffer)]
+        if not self._start <= self._position < self._start + len(self._piece):
+            self._load()
+        begin = self._position - self._start
+        taken = self._piece[begin : begin + len(buffer)]
         buffer[: len(taken)] = taken
         self._position += len(taken)
         return len(taken)
 
-    def _part(self, number: int) -> bytes:
-        if number != self._number:
-            assert self._tx is not None, "read outside `reading`"  # noqa: S101
-            data = files.part_data(self._tx, self.file.key, number)
-            if data is None:
-                raise gone(self.file.id)
-            self._number, self._data = number, data
-        return self._data
+    def _load(self) -> None:
+        """Have the piece that begins at the position; an empty one at the end."""
+        self._start, self._piece = self._position, b""
+        index = bisect_right(self._ends, self._position)
+        if index == len(self._ends):
+            return
+        part = self._parts[index]
+        assert self._tx is not None, "read outside `reading`"  # noqa: S101
+        inside = self._position - (self._ends[index] - part.bytes)
+        self._piece = files.piece_of(self._tx, self.file.key, part.number, inside)
+        if not self._piece:
+            raise gone(self.file.id)
 
 
 def gone(file_id: str) -> GiveUp:

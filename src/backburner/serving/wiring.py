@@ -8,8 +8,11 @@ from datetime import timedelta
 from backburner.actors.children import ChildLimits
 from backburner.actors.listener import Feed
 from backburner.actors.toolbox import Toolbox
-from backburner.app import App
+from backburner.app import App, Handler, Tool
 from backburner.background import Background
+from backburner.errors import WrongApp
+from backburner.execution.cluster import Cluster
+from backburner.execution.cluster_client import require_dask
 from backburner.execution.executors import Executors
 from backburner.execution.places import Places
 from backburner.execution.processes import Processes
@@ -114,6 +117,7 @@ def background_of(settings: Settings, app: App, instance_id: str) -> Background:
         processes=Processes(
             Places(settings.job_processes or os.cpu_count() or 1), memory_bytes=settings.job_process_memory_bytes
         ),
+        cluster=cluster_of(settings, app),
     )
     limits = ChildLimits(chunk_items=settings.chunk_items, chunk_bytes=settings.chunk_bytes)
     ingest = IngestRules(
@@ -136,6 +140,17 @@ def background_of(settings: Settings, app: App, instance_id: str) -> Background:
         ingest=ingest,
         instance_id=instance_id,
     )
+
+
+def cluster_of(settings: Settings, app: App) -> Cluster:
+    """Raises WrongApp when something is to run on a cluster and there is none, or Dask is not installed."""
+    everything: list[Handler | Tool] = [*app.handlers.values(), *app.tools.values()]
+    named = [one.name for one in everything if one.executor == "dask"]
+    if named and settings.dask_scheduler is None:
+        raise WrongApp(f'{named[0]!r} runs on a Dask cluster (executor="dask"): set dask_scheduler to its address.')
+    if named:
+        require_dask()
+    return Cluster(address=settings.dask_scheduler, places=Places(settings.dask_jobs))
 
 
 def _leadership(database: Database, origins: Origins, instance_id: str) -> Leadership:

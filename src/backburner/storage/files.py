@@ -16,6 +16,7 @@ from backburner.storage.audit import Already
 from backburner.storage.pages import Cut, page_of
 from backburner.storage.tables import file_parts, files, jobs, organizations, users, work
 
+PIECE = 1024 * 1024  # bytes
 QUOTA_RETRY = 3600.0  # seconds; room comes when files are deleted
 
 
@@ -81,11 +82,12 @@ def parts_of(tx: sa.Connection, file: File) -> list[Part]:
     return [Part(row.number, row.bytes, row.sha256) for row in rows]
 
 
-def part_data(tx: sa.Connection, file_key: int, number: int) -> bytes | None:
-    """The bytes of one part; None when it is not there any more."""
-    found = sa.select(file_parts.c.data).where(file_parts.c.file_id == file_key, file_parts.c.number == number)
-    data = tx.execute(found).scalar()
-    return None if data is None else bytes(data)
+def piece_of(tx: sa.Connection, file_key: int, number: int, start: int) -> bytes:
+    """A piece of a part, from this byte on, of at most `PIECE` bytes; b"" when the part is not there any more."""
+    # Pieces, because a driver holds what it reads several times over.
+    piece = sa.func.substr(file_parts.c.data, start + 1, PIECE, type_=sa.LargeBinary)
+    data = tx.execute(sa.select(piece).where(file_parts.c.file_id == file_key, file_parts.c.number == number)).scalar()
+    return bytes(data or b"")
 
 
 def put_part(
