@@ -57,7 +57,7 @@ def test_what_is_to_run_on_a_cluster_needs_the_address_of_one():
     def far() -> None: ...
 
     assert app.handlers["far"].executor == "dask"
-    with pytest.raises(WrongApp, match="'far' runs on a Dask cluster .* set dask_scheduler"):
+    with pytest.raises(WrongApp, match=r"'far' runs on a Dask cluster .* set dask_scheduler"):
         cluster_of(Settings(), app)
     cluster = cluster_of(Settings(dask_scheduler="tcp://127.0.0.1:8786", dask_jobs=7), app)
     assert (cluster.address, cluster.places.total) == ("tcp://127.0.0.1:8786", 7)
