@@ -12,7 +12,21 @@ from types import FrameType
 import attrs
 import msgspec
 
-from benchmarks import batch, cycle, front, idle, ingest, lists, queue, startup, streams, takeover, uploads, webhooks
+from benchmarks import (
+    agents,
+    batch,
+    cycle,
+    front,
+    idle,
+    ingest,
+    lists,
+    queue,
+    startup,
+    streams,
+    takeover,
+    uploads,
+    webhooks,
+)
 from benchmarks.report import Options, Row, machine, markdown
 
 MEASURES: dict[str, Callable[[Options], list[Row]]] = {
@@ -27,6 +41,7 @@ MEASURES: dict[str, Callable[[Options], list[Row]]] = {
     "streams": streams.measure,
     "uploads": uploads.measure,
     "queue": queue.measure,
+    "agents": agents.measure,
     "ingest_file": ingest.measure,
 }
 #: Accepting, ingesting and downloading are three moments of one batch.

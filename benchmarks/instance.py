@@ -13,6 +13,7 @@ import sqlalchemy as sa
 import structlog
 import trio
 
+from backburner.actors.tool_caller import RunTool, no_tools
 from backburner.api_keys import hash_key, new_key, shown_prefix
 from backburner.background import Background
 from backburner.clock import SystemClock
@@ -143,7 +144,11 @@ async def open_batches(database: Database, count: int, due: Callable[[int], date
 
 @asynccontextmanager
 async def running(
-    database: Database, provider: SlowProvider, pace: Pace, background: Background | None = None
+    database: Database,
+    provider: Any,
+    pace: Pace,
+    background: Background | None = None,
+    run_tool: RunTool = no_tools,
 ) -> AsyncIterator[System]:
     """An instance at work on `database`."""
 
@@ -174,6 +179,7 @@ async def running(
         ids=IDS,
         pace=pace,
         background=background or Background(),
+        run_tool=run_tool,
     )
     stop = trio.Event()
     async with trio.open_nursery() as nursery:
