@@ -26,7 +26,7 @@ from benchmarks.places import fresh
 from benchmarks.queue_functions import app
 from benchmarks.report import Options, Row
 
-JOBS = {"task": 2_000, "thread": 1_000, "process": 500}
+JOBS = {"task": 10_000, "thread": 1_000, "process": 500}
 STARTS = 30  # jobs, one after the other, of which the time to their start is taken
 OTHER = "procrastinate"
 

@@ -13,7 +13,7 @@ from functools import partial
 import attrs
 from tests.postgres import running_server
 
-from chaos import outside, own_work, postgres_faults, sqlite_faults, terms
+from chaos import many_jobs, outside, own_work, postgres_faults, sqlite_faults, terms
 from chaos.kills import kill_loop
 from chaos.outcome import Outcome
 
@@ -25,6 +25,7 @@ class Options:
     """What may be chosen."""
 
     kills: int
+    jobs: int
     until: float  # on the monotonic clock
     seed: int
     forked: bool
@@ -50,6 +51,15 @@ def _work_postgresql(options: Options) -> Outcome:
         )
 
 
+def _jobs_sqlite(options: Options) -> Outcome:
+    return many_jobs.many_jobs(None, options.jobs, forked=options.forked)
+
+
+def _jobs_postgresql(options: Options) -> Outcome:
+    with running_server() as server:
+        return many_jobs.many_jobs(server, options.jobs, forked=options.forked)
+
+
 def _pooler(_: Options) -> Outcome:
     with running_server() as server:
         return postgres_faults.pooled(server)
@@ -64,6 +74,8 @@ SCENARIOS: dict[str, Callable[[Options], Outcome]] = {
     "kills-postgresql": _kills_postgresql,
     "work-sqlite": _work_sqlite,
     "work-postgresql": _work_postgresql,
+    "jobs-sqlite": _jobs_sqlite,
+    "jobs-postgresql": _jobs_postgresql,
     "freeze": _plain(postgres_faults.frozen, 3),
     "partition": _plain(postgres_faults.partition, 3),
     "terminate": _plain(postgres_faults.terminated, 5),
@@ -83,7 +95,9 @@ SCENARIOS: dict[str, Callable[[Options], Outcome]] = {
 def main() -> int:
     arguments = _arguments()
     until = time.monotonic() + arguments.minutes * 60
-    options = Options(kills=arguments.kills, until=until, seed=arguments.seed, forked=not arguments.whole)
+    options = Options(
+        kills=arguments.kills, jobs=arguments.jobs, until=until, seed=arguments.seed, forked=not arguments.whole
+    )
     outcomes = {}
     for name in arguments.only or SCENARIOS:
         if time.monotonic() > until:
@@ -114,6 +128,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="chaos", description=__doc__)
     parser.add_argument("--only", nargs="+", choices=[*SCENARIOS], metavar="NAME", help=f"of {', '.join(SCENARIOS)}")
     parser.add_argument("--kills", type=int, default=30, help="of each kill loop (30)")
+    parser.add_argument("--jobs", type=int, default=10_000, help="small jobs in one queue (10,000)")
     parser.add_argument("--minutes", type=float, default=30, help="nothing begins after that (30)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments and the load")
     parser.add_argument("--whole", action="store_true", help="start every server whole, instead of forking them loaded")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from chaos import outside, own_work, postgres_faults, sqlite_faults
+from chaos import many_jobs, outside, own_work, postgres_faults, sqlite_faults
 from chaos.kills import KINDS, kill_loop
 
 pytestmark = pytest.mark.processes
@@ -30,6 +30,14 @@ def test_kills_in_the_middle_of_tools_and_jobs_run_nothing_again_that_had_ended(
 
     assert (found["kills"], found["agents"]) == (1, own_work.AGENTS)
     assert found["tool calls"] > 0
+
+
+@pytest.mark.postgresql
+def test_two_servers_share_a_queue_and_one_that_is_killed_loses_no_job(postgres_server):
+    found = many_jobs.many_jobs(postgres_server, 400).figures
+
+    assert found["jobs, each completed once"] == 400
+    assert len(found["ended by each server"]) == 2
 
 
 @pytest.mark.postgresql
