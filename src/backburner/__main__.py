@@ -48,4 +48,8 @@ def _fail(error: BaseException) -> int:
 
 
 if __name__ == "__main__":
+    if getattr(sys, "frozen", False):  # worker processes of the single executable begin here too
+        import multiprocessing
+
+        multiprocessing.freeze_support()
     main()

@@ -9,7 +9,9 @@ import trio
 from tests.http.api import instance_status, open_api
 
 from backburner.errors import StorageUnavailable
+from backburner.figures import HandlerFigures, JobFigures
 from backburner.http.app import create_app
+from backburner.http.services import InstanceStatus
 from backburner.storage import batches, facts, submissions, tables
 from backburner.storage.facts import ProviderState, is_polling, provider_states, set_provider
 
@@ -320,6 +322,24 @@ async def test_metrics_show_what_is_open(api):
         "backburner_writer_queue 4.0", "backburner_is_leader 1.0", "backburner_deliveries_pending 0.0",
     ):  # fmt: skip
         assert line in lines
+
+
+async def test_metrics_count_the_attempts_of_each_handler():
+    about = {"executor": "thread", "running": 2, "succeeded": 40, "failed": 1, "ended": 0}
+    handlers = [HandlerFigures(name="resize", state="resting", **about)]
+
+    def status() -> InstanceStatus:
+        return attrs.evolve(instance_status(), jobs=JobFigures(handlers=handlers))
+
+    async with open_api(metrics_public=True, status=status) as api:
+        lines = (await api.get("/metrics", key=None)).body.decode().splitlines()
+        for line in (
+            'backburner_handler_attempts_total{handler="resize",outcome="succeeded"} 40.0',
+            'backburner_handler_attempts_total{handler="resize",outcome="failed"} 1.0',
+            'backburner_handler_running{handler="resize"} 2.0',
+            'backburner_handler_resting{handler="resize"} 1.0',
+        ):
+            assert line in lines
 
 
 async def test_metrics_are_public_where_the_settings_say_so():

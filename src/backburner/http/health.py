@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import attrs
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from quart import Response, request
 
-from backburner.figures import QueueFigures
+from backburner.figures import HandlerFigures, QueueFigures
 from backburner.http.background import background_warnings
 from backburner.http.call import Call, reply
 from backburner.http.envelope import problem
@@ -75,6 +75,7 @@ class _Snapshot:
             "executor",
             {k: p.abandoned for k, p in places.items()},
         )
+        yield from _of_handlers(self.instance.jobs.handlers)
         yield _by("backburner_active_jobs", "Jobs that have not ended.", "status", self.found.active_jobs)
         yield _by("backburner_open_provider_batches", "Batches not final.", "status", self.found.open_batches)
         states = {provider.name: float(provider.state == "active") for provider in self.found.providers}
@@ -89,6 +90,21 @@ class _Snapshot:
             ("polling_enabled", "0 while polling is paused by hand.", self.found.polling),
         ):
             yield GaugeMetricFamily(f"backburner_{name}", help_text, value=float(value))
+
+
+def _of_handlers(handlers: Sequence[HandlerFigures]) -> Iterable[Metric]:
+    """What handlers do on this instance."""
+    attempts = CounterMetricFamily(
+        "backburner_handler_attempts", "Attempts since the start, by outcome.", labels=["handler", "outcome"]
+    )
+    for one in handlers:
+        for outcome, number in (("succeeded", one.succeeded), ("failed", one.failed), ("ended", one.ended)):
+            attempts.add_metric([one.name, outcome], number)
+    yield attempts
+    running = {one.name: float(one.running) for one in handlers}
+    yield _by("backburner_handler_running", "Jobs at work.", "handler", running)
+    resting = {one.name: float(one.state == "resting") for one in handlers}
+    yield _by("backburner_handler_resting", "1 while a handler only fails and is left alone.", "handler", resting)
 
 
 def _by(name: str, help_text: str, label: str, values: Mapping[str, float]) -> Metric:
