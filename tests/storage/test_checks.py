@@ -20,6 +20,8 @@ from backburner.storage.rules import RULES
 from backburner.storage.tables import conversations as talks
 from backburner.storage.tables import (
     deliveries,
+    file_parts,
+    files,
     items,
     jobs,
     leader_epoch,
@@ -202,6 +204,37 @@ def test_damage_of_the_queue_is_named(stock: Stock):
             stock.tx.execute(statement)
             assert any(told in what for what in broken_rules(stock)), told
             damage.rollback()
+
+
+FILE_DAMAGES: dict[str, tuple[sa.Update | sa.Delete, str]] = {
+    "bytes are gone": (
+        sa.update(file_parts).where(file_parts.c.number == 1).values(bytes=2),
+        "as many bytes and parts",
+    ),
+    "a part is gone": (sa.delete(file_parts).where(file_parts.c.number == 2), "as many bytes and parts"),
+    "there is a gap": (sa.update(file_parts).where(file_parts.c.number == 2).values(number=3), "has no gap"),
+    "a part is nobody's": (sa.update(file_parts).values(file_id=77), "every part belongs to a file"),
+}
+
+
+def test_damage_of_files_is_named(stock: Stock):
+    uploaded(stock)
+    assert broken_rules(stock) == []
+    for statement, told in FILE_DAMAGES.values():
+        with stock.tx.begin_nested() as damage:
+            stock.tx.execute(statement)
+            assert any(told in what for what in broken_rules(stock)), told
+            damage.rollback()
+
+
+def uploaded(stock: Stock) -> None:
+    """A complete file of two parts."""
+    about = {"organization_id": 1, "user_id": 1, "created_at": NOW, "updated_at": NOW, "used_at": NOW}
+    whole = {"public_id": "file-1", "name": "a", "status": "complete", "bytes": 3, "parts": 2}
+    key = stock.tx.execute(sa.insert(files).values(**about, **whole).returning(files.c.id)).scalar_one()
+    for number, data in ((1, b"a"), (2, b"bc")):
+        row = {"file_id": key, "number": number, "bytes": len(data), "sha256": "", "data": data}
+        stock.tx.execute(sa.insert(file_parts).values(**row))
 
 
 def test_a_delivery_that_is_owed_twice_is_named(stock: Stock):

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from backburner.states import BATCH_FINAL, TERMINAL, BatchStatus
 from backburner.storage.agent_rules import AGENT_RULES
+from backburner.storage.file_rules import FILE_RULES
 from backburner.storage.tables import (
     attempts,
     deliveries,
@@ -132,4 +133,5 @@ RULES: tuple[tuple[str, Callable[[], sa.Select[Any]]], ...] = (
     ("no two terms share an epoch", _shared_epochs),
     *AGENT_RULES,
     *WORK_RULES,
+    *FILE_RULES,
 )
