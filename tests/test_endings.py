@@ -19,7 +19,7 @@ from backburner.states import BatchStatus, ItemStatus, JobStatus, JobType
 from backburner.storage import jobs
 from backburner.storage.batches import batches_of_job
 from backburner.storage.items import list_items, requests_of
-from backburner.storage.tables import items, loose_keys, requests, results
+from backburner.storage.tables import audit_log, items, loose_keys, requests, results
 from backburner.system import System
 
 SLOW = SandboxOptions(batch_seconds=(600, 600), cancel_seconds=5)
@@ -277,6 +277,21 @@ async def test_an_upload_that_breaks_off_is_swept(autojump_clock):
         assert await rows(world, items) == 2000
         await trio.sleep(3 * 3600)
         assert (await rows(world, items), await rows(world, loose_keys)) == (0, 0)
+
+
+async def test_rows_of_the_audit_log_go_when_they_are_old(autojump_clock):
+    def log(tx: sa.Connection, number: int) -> None:
+        row = {"public_id": f"audit-{number}", "at": world.clock.now(), "organization_id": 1}
+        tx.execute(sa.insert(audit_log).values(**row, action="job.cancel", object_type="job", object_id="job-1"))
+
+    pace = attrs.evolve(PACE, look=300.0, audit_kept=timedelta(minutes=8))
+    async with open_world(pace=pace) as world, world.instance():
+        for number, minutes in enumerate((1, 5, 5)):
+            await trio.sleep(minutes * 60)
+            await world.database.write(log, number)
+        assert await rows(world, audit_log) == 2
+        await trio.sleep(10 * 60)
+        assert await rows(world, audit_log) == 0
 
 
 # --- what is shown meanwhile -------------------------------------------------------------------------------
