@@ -42,6 +42,10 @@ class Account:
             self.made.setdefault(nonce, []).append(batch_id)
             self.on_made(nonce)
 
+    def indices(self, batch_id: str) -> list[int]:
+        """The positions of the items that a batch was made of."""
+        return [int(name.rpartition("-")[2]) for name in names_in(self.sandbox, batch_id)]
+
     def results(self, batch_id: str) -> dict[str, str]:
         """The results of an ended batch by wire id, verbatim."""
         found = self._lines.get(batch_id)
@@ -57,6 +61,18 @@ def made_after(sandbox: Sandbox, known: int) -> Iterator[tuple[str, str]]:
         page = service._store.page(sequence, 0)
         assert page is not None
         yield unpack(page)[0].custom_id.rpartition("-")[0], batch_id
+
+
+def names_in(sandbox: Sandbox, batch_id: str) -> list[str]:
+    """The wire ids of a batch's items."""
+    service = sandbox._service
+    sequence = next(sequence for sequence, known in service.register._ordered if known == batch_id)
+    names: list[str] = []
+    number = 0
+    while (page := service._store.page(sequence, number)) is not None:
+        names += [item.custom_id for item in unpack(page)]
+        number += 1
+    return names
 
 
 def results_of(sandbox: Sandbox, batch_id: str) -> dict[str, str]:

@@ -13,7 +13,7 @@ import attrs
 import trio
 from werkzeug.routing import Map
 
-from backburner.app import App
+from backburner.actors.toolbox import Toolbox, spec_of
 from backburner.background import Background
 from backburner.clock import TrioClock
 from backburner.execution.executors import Executors
@@ -29,12 +29,14 @@ from backburner.providers.anthropic import open_anthropic
 from backburner.providers.base import Provider
 from backburner.storage.database import inline
 from backburner.system import System
+from backburner.webhooks.http_tools import HttpTools
 from backburner.webhooks.sender import WebhookSender
 from simulation.asking import Ask
 from simulation.database import database_of
 from simulation.leadership import SimulatedLeadership
 from simulation.lives import LIFE, Life
 from simulation.network import Wire
+from simulation.workers import WORKERS, Workers
 
 if TYPE_CHECKING:
     from simulation.world import World
@@ -103,6 +105,7 @@ class Instance:
     async def run(self) -> None:
         """Live until killed or stopped."""
         LIFE.set(self.life)
+        WORKERS.set(Workers(self.life, self.world.witnesses))
         with self.scope:
             self.system = system = self._make_system()
             try:
@@ -154,6 +157,7 @@ class Instance:
         gate = trio.Lock() if profile.single_writer else None
         database = database_of(self.life, world.store, world.chaos, world.trace, random, gate=gate, freeze=world.freeze)
         webhooks = Wire(self.life, world.network, "webhook", world.receivers)
+        background = Background(app=world.app, executors=Executors(is_inline=True), instance_id=self.life.name)
         system = System(
             database=database,
             provider_name="sandbox",
@@ -165,8 +169,15 @@ class Instance:
             clock=clock,
             random=random,
             ids=ids,
-            pace=profile.pace,
-            background=Background(app=App(), executors=Executors(is_inline=True)),
+            pace=attrs.evolve(profile.pace, job_lease=30.0) if world.app.handlers else profile.pace,
+            background=background,
+            run_tool=Toolbox(
+                tools=world.app.tools,
+                executors=background.executors,
+                http=HttpTools(transport=webhooks, clock=clock, allow_private=True),
+                database=database,
+                clock=clock,
+            ),
             feed=world.grapevine.feed(self.life),
         )
         world.calm_down(system)
@@ -204,6 +215,8 @@ class Instance:
             ready=lambda: None,
             stopping=self.stop,
             version="0",
+            handlers=self.world.app.handlers,
+            tools={name: spec_of(tool) for name, tool in self.world.app.tools.items()},
         )
 
 

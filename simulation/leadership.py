@@ -90,9 +90,7 @@ class SimulatedLeadership(Leadership):
         if session is None:
             return None
         try:
-            return await self.database.write(
-                fence.begin_term, term_id=str(self.ids.uuid7()), instance_id=self.life.name, now=self.clock.now()
-            )
+            return await self.database.write(self._begin_term, session)
         except (StorageUnavailable, trio.Cancelled) as trouble:
             self.office.free(session)
             if isinstance(trouble, trio.Cancelled):
@@ -100,6 +98,11 @@ class SimulatedLeadership(Leadership):
             return None
         finally:
             self._touched(session)
+
+    def _begin_term(self, tx: sa.Connection, session: Session) -> Term:
+        if self.office.holder() is not session:  # terms begin on the connection that has the lock
+            raise StorageUnavailable("the simulated connection was terminated")
+        return fence.begin_term(tx, term_id=str(self.ids.uuid7()), instance_id=self.life.name, now=self.clock.now())
 
     async def heartbeat(self, term: Term) -> bool:
         """As the real one: whatever goes wrong with the session ends it."""

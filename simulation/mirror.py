@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import attrs
 import msgspec
+import trio
 
 from simulation.store import Change, Commit, Row
 
@@ -29,6 +30,10 @@ class Mirror:
     stored_of_batch: dict[int, Counter[str]] = attrs.field(factory=lambda: defaultdict(Counter))
     stored_of_job: dict[int, Counter[str]] = attrs.field(factory=lambda: defaultdict(Counter))
     used_by_job: dict[int, Counter[str]] = attrs.field(factory=lambda: defaultdict(Counter))
+    work: dict[int, Row] = attrs.field(factory=dict)  # by job
+    claimed_at: dict[str, float] = attrs.field(factory=dict)  # by token
+    conversations: dict[tuple[int, int], Row] = attrs.field(factory=dict)  # job, item
+    calls: dict[tuple[int, int, str], Row] = attrs.field(factory=dict)  # job, round, the model's id of the call
     items_of: Counter[int] = attrs.field(factory=Counter)
     attempts_of: Counter[int] = attrs.field(factory=Counter)
     epoch: Row = attrs.field(factory=lambda: {"epoch": 0, "term_id": "", "instance_id": ""})
@@ -86,6 +91,31 @@ class Mirror:
                 self.stored_of_job[row["job_id"]][row["status"]] += step
                 for name, tokens in usage_in(row["line"]).items():
                     self.used_by_job[row["job_id"]][name] += step * tokens
+
+    def _take_conversations(self, change: Change) -> None:
+        row = change.new or change.old or {}
+        if change.new is None:
+            self.conversations.pop((row["job_id"], row["idx"]), None)
+        else:
+            self.conversations[row["job_id"], row["idx"]] = row
+
+    def _take_tool_calls(self, change: Change) -> None:
+        row = change.new or change.old or {}
+        self.calls[row["job_id"], row["round"], row["tool_use_id"]] = row
+
+    def _take_work(self, change: Change) -> None:
+        if change.new is None:
+            self.work.pop((change.old or {})["job_id"], None)
+            return
+        self.work[change.new["job_id"]] = change.new
+        if change.new["token"] is not None:
+            self.claimed_at.setdefault(change.new["token"], trio.current_time())
+
+    def outcomes_of_agents(self, job_key: int) -> Counter[str]:
+        """How conversations of a job have ended."""
+        return Counter(
+            row["status"] for (job, _), row in self.conversations.items() if job == job_key and row["state"] == "done"
+        )
 
     def _take_items(self, change: Change) -> None:
         row = change.new or change.old or {}

@@ -37,7 +37,7 @@ WATCHED = {
         "id", "public_id", "organization_id", "job_type", "status", "stop_reason", "stopping", "callback_url",
         "created_at", "completed_at", "items_total", "succeeded", "errored", "canceled", "expired", "input_tokens",
         "output_tokens", "cache_creation_input_tokens", "cache_read_input_tokens", "batches_total", "batches_ended",
-        "batches_final", "version", "metadata", "retry_of",
+        "batches_final", "version", "metadata", "retry_of", "agent", "handler", "result",
     ],
     "provider_batches": [
         "id", "public_id", "job_id", "round", "status", "first_idx", "last_idx", "item_count", "nonce", "epoch",
@@ -48,6 +48,9 @@ WATCHED = {
     "items": ["job_id", "idx", "custom_id"],
     "deliveries": ["id", "public_id", "job_id", "status", "number", "scheduled", "url", "body", "next_attempt_at"],
     "attempts": ["delivery_id", "number", "status_code", "error"],
+    "conversations": ["job_id", "idx", "round", "state", "status", "stop_reason"],
+    "tool_calls": ["job_id", "idx", "round", "position", "tool_use_id", "state", "attempt", "result", "is_error"],
+    "work": ["job_id", "handler", "state", "attempt", "max_attempts", "token"],
     "leader_epoch": ["epoch", "term_id", "instance_id"],
 }  # fmt: skip
 

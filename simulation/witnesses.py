@@ -10,8 +10,11 @@ from simulation.invariants import INVARIANTS, Invariant
 from simulation.store import Commit
 
 if TYPE_CHECKING:
+    from backburner.actors.toolbox import ToolContext
+    from backburner.execution.context import Context
     from simulation.asking import Ask
     from simulation.clients import Client, Operation
+    from simulation.lives import Life
     from simulation.network import Message
     from simulation.world import World
 
@@ -73,6 +76,19 @@ class Witnesses:
     def downloaded(self, job_id: str, ask: Ask) -> None:
         for invariant in self.invariants:
             invariant.downloaded(job_id, ask)
+
+    def tool_begins(self, life: Life, name: str, ctx: ToolContext) -> None:
+        self.world.trace.event(f"{life.name} runs {name} ({ctx.tool_use_id}), attempt {ctx.attempt}")
+        for invariant in self.invariants:
+            invariant.tool_begins(life, name, ctx)
+
+    def tool_ends(self, life: Life, name: str, ctx: ToolContext) -> None:
+        self.world.trace.event(f"{life.name} has run {name} ({ctx.tool_use_id})")
+
+    def handler_begins(self, life: Life, ctx: Context) -> None:
+        self.world.trace.event(f"{life.name} works on {ctx.job_id}, attempt {ctx.attempt}")
+        for invariant in self.invariants:
+            invariant.handler_begins(life, ctx)
 
     def all_ended(self) -> None:
         for invariant in self.invariants:

@@ -102,16 +102,51 @@ async def somebody_elses_job_is_asked_for(client: Client) -> None:
     await client.ended(job_id)
 
 
+@workload
+async def agents_use_tools(client: Client) -> None:
+    rounds = client.random.choice([1, 2, 2])
+    text = f'use tool add {{"a": 1, "b": 2}} use tool look {{"a": 3, "b": 4}} [sandbox:rounds={rounds}]'
+    items = client.random.randint(1, 3)
+    job_id = await make_batch(client, items=items, text=text, agent={"tools": ["add", "look"], "max_rounds": 4})
+    if client.random.random() < 0.2:
+        await trio.sleep(client.random.uniform(0.0, 60.0))
+        await client.insist("POST", f"/jobs/{job_id}/cancel")
+    await client.ended(job_id)
+
+
+@workload
+async def a_handler_works(client: Client) -> None:
+    random = client.random
+    operation = client.operation(once=random.random() < 0.7)
+    body = {
+        "handler": "toil",
+        "input": {"seconds": random.choice([0.1, 3.0, 20.0, 50.0])},
+        "metadata": {"op": operation.name},
+        "callback_url": random.choice(HOOKS),
+    }
+    job_id = await make(client, operation, "/jobs", body)
+    if random.random() < 0.2:
+        await trio.sleep(random.uniform(0.0, 20.0))
+        await client.insist("POST", f"/jobs/{job_id}/cancel")
+    await client.ended(job_id)
+
+
+#: For these an instance has tools and a handler.
+OF_WORKERS = (agents_use_tools, a_handler_works)
+
+
 # --- what workloads are made of ----------------------------------------------------------------------------
 
 
-async def make_batch(client: Client, *, items: int | None = None, mark: str = "", **options: Any) -> str:
+async def make_batch(
+    client: Client, *, items: int | None = None, text: str = "question", mark: str = "", **options: Any
+) -> str:
     """Make a batch job and return its id."""
     random = client.random
     count = items or random.randint(1, 6)
     operation = client.operation(once=random.random() < 0.8, custom_ids=[f"item-{number}" for number in range(count)])
     requests = [
-        _request(custom_id, mark if number % 2 else "") for number, custom_id in enumerate(operation.custom_ids)
+        _request(custom_id, text, mark if number % 2 else "") for number, custom_id in enumerate(operation.custom_ids)
     ]
     body = {
         "requests": requests,
@@ -123,10 +158,10 @@ async def make_batch(client: Client, *, items: int | None = None, mark: str = ""
     return await make(client, operation, "/batches", body)
 
 
-def _request(custom_id: str, mark: str) -> dict[str, Any]:
-    content = f"question {custom_id} {mark}"
+def _request(custom_id: str, text: str, mark: str) -> dict[str, Any]:
+    content = f"{text} {custom_id} {mark}"
     messages = [{"role": "user", "content": content}]
-    return {"custom_id": custom_id, "params": {"model": "claude-haiku-4-5", "max_tokens": 64, "messages": messages}}
+    return {"custom_id": custom_id, "params": {"model": "claude-haiku-4-5", "max_tokens": 4096, "messages": messages}}
 
 
 async def make(client: Client, operation: Operation, path: str, body: Any) -> str:

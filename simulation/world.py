@@ -8,6 +8,7 @@ from random import Random
 import attrs
 import trio
 
+from backburner.app import App
 from backburner.clock import TrioClock
 from backburner.providers.sandbox.engine import Sandbox
 from backburner.system import System
@@ -28,7 +29,8 @@ from simulation.receivers import Receivers
 from simulation.store import Store
 from simulation.trace import Trace
 from simulation.witnesses import Witnesses
-from simulation.workloads import WORKLOADS, Workload
+from simulation.workers import registered
+from simulation.workloads import OF_WORKERS, WORKLOADS, Workload
 
 RESTART = (1.0, 30.0)  # seconds until a dead instance is started again
 COMING = 20.0  # seconds in which clients turn up
@@ -53,10 +55,12 @@ class World:
     profile: Profile
     trace: Trace
     steps: Steps
-    workloads: Sequence[Workload] = ()  # none: drawn by the seed
+    workloads: Sequence[Workload] = ()  # of those that are asked for at once; none: some are drawn by the seed
+    choices: Sequence[Workload] = ()  # from which they are drawn; none: from all
     store: Store = attrs.field(factory=Store)
     mirror: Mirror = attrs.field(factory=Mirror)
     ledger: Ledger = attrs.field(factory=Ledger)
+    app: App = attrs.field(init=False)
     office: Office = attrs.field(factory=Office)
     clock: TrioClock = attrs.field(factory=TrioClock)
     slots: list[Slot] = attrs.field(init=False)
@@ -71,11 +75,14 @@ class World:
     is_calm: bool = False
     settled: trio.Event = attrs.field(factory=trio.Event)
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    _stories: list[Workload] = attrs.field(init=False)
     _closing: bool = False
     _waiting: int = 0  # clients that are not done
 
     def __attrs_post_init__(self) -> None:
         profile = self.profile
+        self._stories = list(self.workloads) or self._drawn()
+        self.app = registered() if set(self._stories).intersection(OF_WORKERS) else App()
         self.slots = [Slot(index) for index in range(profile.instances)]
         self.chaos = Chaos(self.random("chaos"), profile.rates)
         sandbox = Sandbox(clock=self.clock, options=profile.sandbox)
@@ -137,7 +144,7 @@ class World:
         for slot in self.slots:
             nursery.start_soon(self._keep_running, slot)
         async with trio.open_nursery() as clients:
-            for number, chosen in enumerate(self.workloads or self._drawn()):
+            for number, chosen in enumerate(self._stories):
                 self._waiting += 1
                 clients.start_soon(self._follow, number, chosen)
             await self._faults()
@@ -152,7 +159,7 @@ class World:
 
     def _drawn(self) -> list[Workload]:
         random = self.random("workloads")
-        return [random.choice(list(WORKLOADS.values())) for _ in range(self.profile.workloads)]
+        return [random.choice(self.choices or list(WORKLOADS.values())) for _ in range(self.profile.workloads)]
 
     async def _follow(self, number: int, chosen: Workload) -> None:
         random = self.random(f"client {number}")
@@ -255,6 +262,7 @@ def simulate(
     profile: Profile,
     *,
     workloads: Sequence[Workload] = (),
+    choices: Sequence[Workload] = (),
     show: Show | None = None,
     prepare: Callable[[World], None] = lambda _: None,
 ) -> World:
@@ -263,7 +271,7 @@ def simulate(
     worlds: list[World] = []
 
     async def story(steps: Steps) -> None:
-        world = World(profile=profile, trace=trace, steps=steps, workloads=workloads)
+        world = World(profile=profile, trace=trace, steps=steps, workloads=workloads, choices=choices)
         worlds.append(world)
         prepare(world)
         await world.run()

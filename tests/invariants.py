@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 import sqlalchemy as sa
 from simulation.account import made_after, results_of
-from tests.agent_invariants import broken_conversations, outcomes_of_agents
+from simulation.agent_rules import broken_conversations, outcomes_of_agents
 from tests.world import World
 
 from backburner.model import Usage

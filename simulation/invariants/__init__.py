@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from simulation.invariants.agents import Ledger, Rounds
 from simulation.invariants.base import Invariant
 from simulation.invariants.counts import Counting, Results
 from simulation.invariants.deliveries import Outbox, Webhooks
 from simulation.invariants.jobs import Acknowledged, Endings, Once
 from simulation.invariants.leadership import Fenced, OneSubmitter
 from simulation.invariants.provider import Forgotten, PaidOnce, Polls
+from simulation.invariants.work import Claims
 
 if TYPE_CHECKING:
     from simulation.world import World
@@ -29,6 +31,9 @@ INVARIANTS: tuple[Callable[[World], Invariant], ...] = (
     PaidOnce,
     Polls,
     Forgotten,
+    Rounds,
+    Ledger,
+    Claims,
 )
 
 __all__ = ["INVARIANTS", "Invariant"]

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, ClassVar
 import attrs
 
 if TYPE_CHECKING:
+    from backburner.actors.toolbox import ToolContext
+    from backburner.execution.context import Context
     from simulation.asking import Ask
     from simulation.clients import Client, Operation
+    from simulation.lives import Life
     from simulation.mirror import Mirror
     from simulation.network import Message
     from simulation.store import Commit
@@ -57,6 +60,12 @@ class Invariant:
 
     def downloaded(self, job_id: str, ask: Ask) -> None:
         """A client has read the results of an ended job."""
+
+    def tool_begins(self, life: Life, name: str, ctx: ToolContext) -> None:
+        """An agent's tool runs."""
+
+    def handler_begins(self, life: Life, ctx: Context) -> None:
+        """A handler runs."""
 
     def at_end(self) -> None:
         """Everything has come to its end."""

@@ -27,7 +27,7 @@ class Counting(Invariant):
             row = change.new or change.old or {}
             if change.table == "jobs":
                 touched.add(row["id"])
-            elif change.table in ("results", "provider_batches"):
+            elif change.table in ("results", "provider_batches", "conversations"):
                 touched.add(row["job_id"])
         for key in sorted(touched & self.mirror.jobs.keys()):
             self._check_job(self.mirror.jobs[key])
@@ -50,10 +50,11 @@ class Counting(Invariant):
         self._check_batches(job, batches)
 
     def _outcomes(self, job: Row, batches: list[Row]) -> dict[str, int]:
-        stored = self.mirror.stored_of_job[job["id"]]
-        found = {name: stored[name] for name in OUTCOMES}
+        of_agents = job["agent"] is not None
+        ended = self.mirror.outcomes_of_agents(job["id"]) if of_agents else self.mirror.stored_of_job[job["id"]]
+        found = {name: ended[name] for name in OUTCOMES}
         for batch in batches:
-            if batch["status"] == "closed":
+            if batch["status"] == "closed" and batch["round"] == 1:
                 found[batch["fill"]] += batch["item_count"] - self.mirror.stored_of_batch[batch["id"]].total()
         return found
 
@@ -64,7 +65,7 @@ class Counting(Invariant):
         if booked != real:
             self.broken(f"{job['public_id']} booked {booked}, but it is {real}")
 
-    def _check_batches(self, job: Row, batches: list[Row]) -> None:
+    def _check_ranges(self, job: Row, batches: list[Row]) -> None:
         following = 0
         for batch in sorted(batches, key=lambda batch: int(batch["first_idx"])):
             if batch["first_idx"] != following:
@@ -72,14 +73,18 @@ class Counting(Invariant):
             if batch["item_count"] != batch["last_idx"] - batch["first_idx"] + 1:
                 self.broken(f"{batch['public_id']} counts {batch['item_count']} items")
             following = batch["last_idx"] + 1
+        if following != job["items_total"]:
+            self.broken(f"{job['public_id']} has batches for {following} of {job['items_total']} items")
+
+    def _check_batches(self, job: Row, batches: list[Row]) -> None:
+        self._check_ranges(job, [batch for batch in batches if batch["round"] == 1])
+        for batch in batches:
             counted = {name: batch[name] for name in OUTCOMES}
             real = {name: self.mirror.stored_of_batch[batch["id"]][name] for name in OUTCOMES}
             if counted != real:
                 self.broken(f"{batch['public_id']} counts {counted}, but it is {real}")
             if batch["status"] == "ingested" and sum(real.values()) != batch["item_count"]:
                 self.broken(f"{batch['public_id']} is ingested with {real} of {batch['item_count']} items")
-        if following != job["items_total"]:
-            self.broken(f"{job['public_id']} has batches for {following} of {job['items_total']} items")
         shown = (job["batches_total"], job["batches_ended"], job["batches_final"])
         real_batches = (
             len(batches),
