@@ -10,7 +10,7 @@ import msgspec
 
 from simulation.crash_points import SCENARIOS, crash_at_all
 from simulation.mutants import MUTANTS
-from simulation.mutation import HEADING, MOST_SEEDS, Found, hunt_all, seeds_for
+from simulation.mutation import HEADING, MOST_SEEDS, Found, hunt_all
 from simulation.seeds import Progress, be_quiet, run_seed, run_seeds
 
 
@@ -19,7 +19,7 @@ def main(arguments: Sequence[str]) -> int:
     asked = _parser().parse_args(arguments)
     be_quiet()
     if asked.hunt:
-        return _hunt(asked.hunt, asked.most)
+        return _hunt(asked.hunt, asked.first, asked.most)
     if asked.mutants is not None:
         return _mutants(asked.mutants, asked.most, asked.jobs)
     if asked.crash_points is not None:
@@ -39,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--every", type=int, default=1, help="with --crash-points: only every n-th step")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--hunt", metavar="MUTANT", help=argparse.SUPPRESS)  # in the mutant itself
+    parser.add_argument("--first", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--most", type=int, default=MOST_SEEDS, help="with --mutants: seeds for each (500)")
     return parser
 
@@ -67,12 +68,12 @@ def _many(seeds: range, jobs: int) -> int:
     return bool(progress.failed)
 
 
-def _hunt(name: str, most: int) -> int:
+def _hunt(name: str, first: int, most: int) -> int:
     mutant = next(mutant for mutant in MUTANTS if mutant.name == name)
     found = Found(seed=None, invariant=None, tried=most)
-    for tried, seed in enumerate(seeds_for(mutant, most), start=1):
-        if (outcome := run_seed(seed)).report and outcome.steps:
-            found = Found(seed=seed, invariant=outcome.invariant, tried=tried)
+    for seed in range(first, most):
+        if (outcome := run_seed(seed, where=mutant.where)).report and outcome.steps:
+            found = Found(seed=seed, invariant=outcome.invariant, tried=seed + 1)
             break
     _say(msgspec.json.encode(found).decode())
     return 0

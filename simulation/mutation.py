@@ -15,7 +15,6 @@ import attrs
 import msgspec
 
 from simulation.mutants import MUTANTS, Mutant
-from simulation.profile import draw
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "backburner"
@@ -30,11 +29,6 @@ class Found(msgspec.Struct, kw_only=True):
     tried: int
 
 
-def seeds_for(mutant: Mutant, most: int) -> list[int]:
-    """The first `most` seeds, the likely ones first."""
-    return sorted(range(most), key=lambda seed: not mutant.likely(draw(seed)))
-
-
 @attrs.frozen
 class Verdict:
     mutant: Mutant
@@ -43,10 +37,11 @@ class Verdict:
     @property
     def row(self) -> str:
         seed = "NOT FOUND" if self.found.seed is None else str(self.found.seed)
-        return f"{self.mutant.name:46}  {self.found.invariant or '-':86}  {seed:>9}  {self.found.tried:>5}"
+        found = self.found
+        return f"| {self.mutant.name} | {self.mutant.promise} | {found.invariant or '-'} | {seed} | {found.tried} |"
 
 
-HEADING = f"{'mutant':46}  {'found by':86}  {'seed':>9}  {'tried':>5}"
+HEADING = "| bug | promise | found by | seed | seeds tried |\n|---|---|---|---|---|"
 
 
 def mutated(mutant: Mutant, text: str) -> str:
@@ -68,14 +63,22 @@ def hunt(mutant: Mutant, most: int = MOST_SEEDS) -> Verdict:
         shutil.copytree(SOURCE, copy, ignore=shutil.ignore_patterns("__pycache__"))
         file = copy / mutant.file
         file.write_text(mutated(mutant, file.read_text()))
-        done = subprocess.run(
-            [sys.executable, "-m", "simulation", "--hunt", mutant.name, "--most", str(most)],
-            env={**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}", "PYTHONDONTWRITEBYTECODE": "1"},
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            check=True,
-        )
-    return Verdict(mutant, msgspec.json.decode(done.stdout, type=Found))
+        found = _search(mutant, folder, 0, most)
+        while found.seed is not None and _search(mutant, str(SOURCE.parent), found.seed, found.tried).seed is not None:
+            found = _search(mutant, folder, found.tried, most)  # without the bug the seed does not pass either
+    return Verdict(mutant, found)
+
+
+def _search(mutant: Mutant, source: str, first: int, most: int) -> Found:
+    """Run seeds from `first` to before `most` in a process of its own, with the program from that folder."""
+    done = subprocess.run(
+        [sys.executable, "-m", "simulation", "--hunt", mutant.name, "--first", str(first), "--most", str(most)],
+        env={**os.environ, "PYTHONPATH": f"{source}{os.pathsep}{ROOT}"},
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    return msgspec.json.decode(done.stdout, type=Found)
 
 
 def hunt_all(names: Sequence[str], most: int, *, jobs: int) -> Iterator[Verdict]:

@@ -12,6 +12,7 @@ import attrs
 import structlog
 
 from simulation.profile import draw
+from simulation.where import AS_DRAWN, Where
 from simulation.world import World, simulate
 
 
@@ -31,7 +32,13 @@ def be_quiet() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
 
-def run_seed(seed: int, *, show: Callable[[str], None] | None = None, until_step: int | None = None) -> Outcome:
+def run_seed(
+    seed: int,
+    *,
+    where: Where = AS_DRAWN,
+    show: Callable[[str], None] | None = None,
+    until_step: int | None = None,
+) -> Outcome:
     """Run one seed to its end, or to a step."""
 
     def prepare(world: World) -> None:
@@ -39,7 +46,7 @@ def run_seed(seed: int, *, show: Callable[[str], None] | None = None, until_step
             world.steps.after(until_step, world.stop)
 
     try:
-        world = simulate(draw(seed), show=show, prepare=prepare)
+        world = simulate(where.of(draw(seed)), choices=where.choices, show=show, prepare=prepare)
     except Exception:  # a bug of the simulation must not hide the other seeds
         report = f"seed {seed} broke the simulation\n{traceback.format_exc()}{replay(seed)}"
         return Outcome(seed=seed, steps=0, digest="", invariant="the simulation works", report=report)

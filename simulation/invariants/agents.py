@@ -9,7 +9,7 @@ import trio
 
 from simulation.agent_rules import broken_conversations
 from simulation.invariants.base import Invariant
-from simulation.store import Change, Commit
+from simulation.store import Change, Commit, Row
 
 if TYPE_CHECKING:
     from backburner.actors.toolbox import ToolContext
@@ -36,6 +36,19 @@ class Rounds(Invariant):
             self.broken(f"{who} went from round {before} to {new['round']}")
         if old is not None and old["state"] == "done" and old != new:
             self.broken(f"{who} was done, and went on: {new}")
+
+    def after_commit(self, commit: Commit) -> None:
+        for change in commit.changes:
+            if change.table == "conversations" and change.old is not None and change.new is not None:
+                self._check_step(change.old, change.new)
+
+    def _check_step(self, row: Row, new: Row) -> None:
+        if (row["state"], new["state"]) != ("tools", "ready"):
+            return
+        for call in self.mirror.calls.values():
+            place = (call["job_id"], call["idx"], call["round"])
+            if place == (row["job_id"], row["idx"], row["round"]) and call["state"] != "finished":
+                self.broken(f"item {row['idx']} of job {row['job_id']} goes on, but {call['tool_use_id']} has not run")
 
     def made(self, nonce: str) -> None:
         batch = next((row for row in self.mirror.batches.values() if row["nonce"] == nonce), None)

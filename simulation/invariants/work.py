@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 class Claims(Invariant):
     name: ClassVar[str] = "a background job that has ended never runs again, and old claims change nothing"
 
+    _runs: dict[int, Life] = attrs.field(factory=dict)  # who has run a job last
+
     def before_commit(self, commit: Commit) -> None:
         for change in commit.changes:
             if change.table == "work" and change.new is not None:
@@ -57,11 +59,24 @@ class Claims(Invariant):
         if job is not None and job["handler"] is not None and (job["status"] in ENDS) == (key in self.mirror.work):
             self.broken(f"{job['public_id']} is {job['status']}, and {'' if key in self.mirror.work else 'not '}queued")
 
+    def _was_well(self, life: Life) -> bool:
+        """Whether nothing can have kept an instance from renewing its lease."""
+        profile = self.world.profile
+        rates = profile.rates
+        troubled = rates.away or rates.unknown or rates.torn or rates.slow or rates.again or rates.die_within
+        if troubled or profile.clock_jumps or profile.database_outages or profile.stops:
+            return False
+        return not life.is_over and not life.is_frozen and life.thawed_at == float("-inf")
+
     def handler_begins(self, life: Life, ctx: Context) -> None:
         key = self.mirror.by_public_id[ctx.job_id]
         claimed_at = self.mirror.claimed_at.get(ctx.token)
         if claimed_at is None or life.thawed_at >= claimed_at:  # it was stopped meanwhile, and does not know yet
             return
+        before = self._runs.get(key)
+        self._runs[key] = life
+        if before is not None and self._was_well(before):
+            self.broken(f"{ctx.job_id} runs at {life.name}, though {before.name} has it and nothing went wrong there")
         job, claim = self.mirror.jobs.get(key), self.mirror.work.get(key)
         if job is None or job["status"] in ENDS or claim is None or claim["token"] != ctx.token:
             self.broken(f"{ctx.job_id} runs for {ctx.token}, but it is {job and job['status']}, claimed as {claim}")
