@@ -82,12 +82,12 @@ async def killed_at(api: Api, commit: int, change: Any, ids: Any) -> bool:
     return not answered
 
 
-async def test_after_a_crash_it_is_done_once(autojump_clock, api):
+async def test_after_a_crash_it_is_done_once(autojump_clock, api_on_each):
     for route in POSTS:
         moments = 0
-        while await dies_and_comes_back(api, route, moments):
+        while await dies_and_comes_back(api_on_each, route, moments):
             moments += 1
-            await api.database.write(forget)
+            await api_on_each.database.write(forget)
         assert 2 <= moments < 9, route
 
 
