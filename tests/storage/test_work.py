@@ -11,10 +11,11 @@ from tests.storage.both import NOW, Stock, later
 
 from backburner.app import App
 from backburner.commands import WorkDeferred, WorkEnded, WorkProgressed
-from backburner.errors import QuotaExceeded
+from backburner.errors import Conflict, QuotaExceeded
+from backburner.model import Job, NewItem, PlannedBatch
 from backburner.room import Room
 from backburner.states import JobStatus, JobType
-from backburner.storage import handler_jobs, jobs, tables, work
+from backburner.storage import handler_jobs, jobs, staging, tables, work
 from backburner.storage.handler_jobs import QueueRules
 from backburner.storage.work_ends import apply_work
 
@@ -146,3 +147,23 @@ def test_figures_of_the_queue(stock: Stock):
     claim(stock, room(1), at=later(6))
     found = work.queue_figures(stock.tx, now=later(6))
     assert (found.waiting, found.claimed, found.oldest_at) == (1, 1, later(5))
+
+
+def test_of_a_jobs_attempts_only_the_one_that_holds_it_makes_batches_and_each_only_once(stock: Stock):
+    job = queue(stock)
+    (held,) = claim(stock, room(1))
+
+    def make(token: str | None) -> Job:
+        key = staging.draw_key(stock.tx, now=NOW)
+        staging.stage_items(stock.tx, key, 0, [NewItem("a", "{}", 2)], now=NOW)
+        planned = [PlannedBatch(stock.ids.new("batch"), stock.ids.nonce(), 0, 0, 2)]
+        child = handler_jobs.Child(job.id, "mine", token)
+        return handler_jobs.make_child(stock.tx, child, key, stock.new_job(), planned, now=NOW)
+
+    for stale in (None, "attempt-of-before"):
+        with pytest.raises(Conflict, match="passed to another attempt"):
+            make(stale)
+    made = make(held.token)
+    assert make(held.token).id == made.id
+    batches = sa.select(sa.func.count()).where(tables.jobs.c.job_type == JobType.BATCH)
+    assert stock.tx.execute(batches).scalar_one() == 1
