@@ -28,6 +28,7 @@ from backburner.storage.database import Database, Tx
 
 T = TypeVar("T")
 
+AT_ONCE, OF_ONE_ORGANIZATION = 4, 2  # files that one instance reads
 AWAY = 5.0  # seconds until the next attempt when the database is away
 LONGEST_DEADLINE = 366 * 86_400.0  # seconds
 
@@ -167,9 +168,9 @@ class Ingestion:
 def ingest_handler(ingestion: Ingestion) -> Handler:
     """The handler, as if it were registered."""
     app = App()
-    app.handler(INGEST_FILE, timeout_seconds=86_400.0, stuck_after_seconds=600.0, max_attempts=10)(
-        ingestion.ingest_file
-    )
+    rules: dict[str, Any] = {"timeout_seconds": 86_400.0, "stuck_after_seconds": 600.0, "max_attempts": 10}
+    # They share the database's threads with every request.
+    app.handler(INGEST_FILE, concurrency=AT_ONCE, per_organization=OF_ONE_ORGANIZATION, **rules)(ingestion.ingest_file)
     return attrs.evolve(app.handlers[INGEST_FILE], check=ingestion.check)
 
 
