@@ -10,6 +10,7 @@ from pathlib import Path
 from tests.http.test_openapi import document_of
 
 import backburner
+from backburner.http import guard
 from backburner.http.envelope import _CODE
 
 ROOT = Path(__file__).parent.parent.parent
@@ -27,6 +28,7 @@ def codes() -> Iterator[str]:
                 if isinstance(node, ast.Call):
                     yield from _codes_of(node)
     yield from _CODE.values()
+    yield from guard._CODES.values()
 
 
 def _codes_of(call: ast.Call) -> Iterator[str]:
