@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 import trio
 from tests.invariants import Invariants
 from tests.scenes import HOOK, end_of, good_end_of, job_under, made_at, make_elsewhere
 from tests.world import PACE, World, open_world, params
 
+from backburner.clock import TrioClock
 from backburner.states import BatchStatus, JobStatus
 from backburner.storage.batches import batches_of_job
 from backburner.storage.facts import ProviderState, provider_states
@@ -49,6 +52,21 @@ async def test_a_lost_answer_is_adopted_at_once(autojump_clock):
 async def test_every_answer_is_lost_and_every_batch_is_adopted(autojump_clock):
     async with job_under("create:lost_response", items=40) as (world, system, job):
         await good_end_of(world, system, job, batches=4)
+
+
+@pytest.mark.parametrize("seconds", [-600, 600])
+async def test_a_clock_that_is_set_while_a_batch_is_looked_for_hides_it_not(seconds, autojump_clock):
+    async with open_world() as world:  # seed 1950 of the simulation
+        world.sandbox.faults.add("create:lost_response@1x1")
+        world.sandbox.faults.add("list:500@1-3")
+        world.clock = TrioClock()  # the provider has its own
+        job = await world.submit([params("question")], callback_url=HOOK)
+        async with world.doomed_instance():
+            await trio.sleep(5)
+        await trio.sleep(700)
+        world.clock.skew += timedelta(seconds=seconds)
+        async with world.instance() as system:
+            await good_end_of(world, system, job, batches=1)
 
 
 async def test_nothing_is_sent_again_before_the_settling_time_is_over(autojump_clock):

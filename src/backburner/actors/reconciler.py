@@ -105,8 +105,11 @@ class Reconciler:
     async def _candidates(self, batch: ProviderBatch, rivals: frozenset[str]) -> tuple[list[BatchView], bool]:
         """What it may be, and whether that was recognised by its results."""
         self.mandate.check()
-        age = _age(batch, self.clock.now()).total_seconds()
-        views = await self.provider.find(item_count=batch.item_count, within=age + MARGIN)
+        now = self.clock.now()
+        age = _age(batch, now).total_seconds()
+        # Looked for by its age, should our clock go wrong, and by its time, should it have been set since.
+        since = (batch.intent_at or now) - timedelta(seconds=MARGIN)
+        views = await self.provider.find(item_count=batch.item_count, within=age + MARGIN, since=since)
         known = await self.database.read(submissions.not_candidates, batch.key)
         candidates = [view for view in views if view.provider_batch_id not in known]
         if not candidates or (len(candidates) == 1 and not rivals):
