@@ -95,6 +95,9 @@ class Account:
 # --- unknown outcomes --------------------------------------------------------------------------------------
 
 MARGIN = 60.0  # seconds before the intent in which the provider's clock may have put the batch
+#: The same for the last look before a submission is made again: the clocks of the instances that made it and that look
+#: for it may be wrong by so many seconds, and still no batch is paid for twice.
+LAST_MARGIN = 26 * 3600.0
 LOOKS = 4  # while nothing is found, that many in the settling time
 AMBIGUOUS = timedelta(hours=26)  # batches end within 24 hours, and their results then tell
 

@@ -105,10 +105,10 @@ async def test_a_cancel_refused_for_another_reason_can_be_repeated(autojump_cloc
             await provider.cancel("msgbatch_1")
 
 
-async def find(*answers, within=300.0, since=NOW, item_count=2):
+async def find(*answers, within=300.0, item_count=2):
     handler, requests = answering(*answers)
     async with opened(handler) as provider:
-        found = await provider.find(item_count=item_count, within=within, since=since)
+        found = await provider.find(item_count=item_count, within=within)
     return [view.provider_batch_id for view in found], requests
 
 
@@ -119,11 +119,6 @@ async def test_finding_takes_recent_batches_of_that_size_newest_first(autojump_c
 
 async def test_ages_are_taken_from_the_providers_clock_with_a_margin(autojump_clock):
     assert (await find(page(made("within", 300), made("margin", 359), made("too old", 361))))[0] == ["within", "margin"]
-
-
-async def test_a_time_that_is_further_back_counts_instead_of_an_age(autojump_clock):
-    listed = page(made("within", 300), made("since", 900), made("too old", 1000))
-    assert (await find(listed, since=NOW - timedelta(seconds=900)))[0] == ["within", "since"]
 
 
 async def test_without_a_date_the_newest_batch_tells_the_time(autojump_clock):
@@ -172,7 +167,7 @@ async def test_an_endless_listing_is_given_up(autojump_clock):
 
     async with opened(handler) as provider:
         with pytest.raises(ProviderUnavailable):
-            await provider.find(item_count=2, within=300, since=NOW)
+            await provider.find(item_count=2, within=300)
 
 
 @pytest.mark.parametrize(

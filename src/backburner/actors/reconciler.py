@@ -19,7 +19,7 @@ from backburner.result_lines import Unreadable, decode
 from backburner.storage import batches, submissions
 from backburner.storage.database import Database
 from backburner.storage.fence import fenced
-from backburner.submission import MARGIN, Adopt, LookAgain, Quarantine, Resend, Verdict, verdict
+from backburner.submission import LAST_MARGIN, MARGIN, Adopt, LookAgain, Quarantine, Resend, Verdict, verdict
 from backburner.wire import wire_nonce
 
 log = structlog.get_logger()
@@ -66,18 +66,28 @@ class Reconciler:
 
     async def _look_for(self, batch: ProviderBatch) -> None:
         rivals = await self.database.read(submissions.rival_nonces, batch.key)
-        candidates, recognised = await self._candidates(batch, rivals)
-        now = self.clock.now()
+        decided, candidates = await self._decide(batch, rivals, MARGIN)
+        if isinstance(decided, Resend):
+            # The age is the difference of two clocks that may both be wrong. What is found so far back may well be
+            # somebody else's: only its results can say that it is ours.
+            decided, candidates = await self._decide(batch, rivals, LAST_MARGIN)
+        await self._carry_out(batch, decided, candidates)
+
+    async def _decide(
+        self, batch: ProviderBatch, rivals: frozenset[str], margin: float
+    ) -> tuple[Verdict, list[BatchView]]:
+        is_likely = margin == MARGIN and not rivals
+        candidates, recognised = await self._candidates(batch, rivals, margin, is_likely=is_likely)
         first_look = self._first_looks.setdefault(batch.key, self.clock.monotonic())
         decided = verdict(
             candidates,
             looked_for=self.clock.monotonic() - first_look,
-            age=_age(batch, now),
+            age=_age(batch, self.clock.now()),
             settle=self.settle,
             interval=self.interval,
-            certain=recognised or not rivals,
+            certain=recognised or is_likely,
         )
-        await self._carry_out(batch, decided, candidates)
+        return decided, candidates
 
     async def _carry_out(self, batch: ProviderBatch, decided: Verdict, candidates: list[BatchView]) -> None:
         now = self.clock.now()
@@ -102,17 +112,16 @@ class Reconciler:
         look_at = self.clock.now() + timedelta(seconds=seconds)
         await self._fenced(submissions.set_unknown, batch.key, look_at=look_at, error=error)
 
-    async def _candidates(self, batch: ProviderBatch, rivals: frozenset[str]) -> tuple[list[BatchView], bool]:
+    async def _candidates(
+        self, batch: ProviderBatch, rivals: frozenset[str], margin: float, *, is_likely: bool
+    ) -> tuple[list[BatchView], bool]:
         """What it may be, and whether that was recognised by its results."""
         self.mandate.check()
-        now = self.clock.now()
-        age = _age(batch, now).total_seconds()
-        # Looked for by its age, should our clock go wrong, and by its time, should it have been set since.
-        since = (batch.intent_at or now) - timedelta(seconds=MARGIN)
-        views = await self.provider.find(item_count=batch.item_count, within=age + MARGIN, since=since)
+        age = _age(batch, self.clock.now()).total_seconds()
+        views = await self.provider.find(item_count=batch.item_count, within=age + margin)
         known = await self.database.read(submissions.not_candidates, batch.key)
         candidates = [view for view in views if view.provider_batch_id not in known]
-        if not candidates or (len(candidates) == 1 and not rivals):
+        if not candidates or (len(candidates) == 1 and is_likely):
             return candidates, False
         return await self._by_results(batch, candidates, rivals)
 

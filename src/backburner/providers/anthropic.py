@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
 from urllib.parse import quote
@@ -110,11 +109,11 @@ class AnthropicProvider:
         except Unreadable as reason:
             raise unreadable_submission(answer, reason) from reason
 
-    async def find(self, *, item_count: int, within: float, since: datetime) -> list[BatchView]:
+    async def find(self, *, item_count: int, within: float) -> list[BatchView]:
         pager = Pager(calls=self.calls, pages_left=MAX_FIND_PAGES)
         found: list[BatchView] = []
         while views := await pager.next_page():
-            oldest = cutoff(pager.now, within, since, CLOCK_MARGIN)
+            oldest = cutoff(pager.now, within, CLOCK_MARGIN)
             recent = [view for view in views if oldest is None or view.created_at >= oldest]
             if not recent:
                 return _newest_first(found)

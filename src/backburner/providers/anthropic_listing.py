@@ -64,9 +64,9 @@ class Pager:
         return page
 
 
-def cutoff(now: datetime | None, within: float, since: datetime, margin: float) -> datetime | None:
+def cutoff(now: datetime | None, within: float, margin: float) -> datetime | None:
     """What was made before this is too old. None while nothing tells the provider's time."""
-    return None if now is None else min(since, now - timedelta(seconds=within)) - timedelta(seconds=margin)
+    return None if now is None else now - timedelta(seconds=within + margin)
 
 
 def _newest(views: list[BatchView]) -> datetime | None:

@@ -81,10 +81,10 @@ class Provider(Protocol):
         """
         ...
 
-    async def find(self, *, item_count: int, within: float, since: datetime) -> list[BatchView]:
-        """The account's batches of `item_count` requests made since `since` or in the last `within` seconds.
+    async def find(self, *, item_count: int, within: float) -> list[BatchView]:
+        """The account's batches of `item_count` requests made in the last `within` seconds, newest first.
 
-        Whichever goes back further; newest first. Both are taken from the provider's clock: ours may have jumped.
+        Ages are taken from the provider's own clock.
         """
         ...
 
