@@ -13,7 +13,7 @@ from simulation.chaos import Rates
 from simulation.clients import Client
 from simulation.profile import Profile
 from simulation.seeds import reported
-from simulation.workloads import HOOKS, Workload, download, make_batch
+from simulation.workloads import HOOKS, Workload, a_handler_works, agents_use_tools, download, make_batch
 from simulation.world import World, simulate
 
 HOOK = HOOKS[0]
@@ -73,6 +73,8 @@ SCENARIOS: Mapping[str, Scenario] = {
     "retry": Scenario(story=_retry),
     "deliver": Scenario(story=_deliver, receivers={"500": 0.4, "deaf": 0.2}),
     "take-over": Scenario(story=_step_down, instances=2),
+    "tools": Scenario(story=agents_use_tools),
+    "handler": Scenario(story=a_handler_works),
 }
 
 
@@ -82,7 +84,7 @@ def profile_of(scenario: Scenario) -> Profile:
         seed=0,
         instances=scenario.instances,
         single_writer=True,
-        pace=Pace(interval=20.0, jitter=0.0, settle=20.0, look=15.0, drain=10.0),
+        pace=Pace(interval=10.0, jitter=0.0, settle=20.0, look=15.0, drain=10.0),
         sandbox=SandboxOptions(latency_seconds=0.2, batch_seconds=(8.0, 8.0), reply_bytes=60),
         provider_faults=tuple(scenario.faults),
         may_spoil=False,
