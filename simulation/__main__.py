@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from simulation.crash_points import SCENARIOS, crash_at_all
+from simulation.crash_points import MIGRATE, SCENARIOS, crash_at_all
 from simulation.mutants import MUTANTS
 from simulation.mutation import HEADING, MOST_SEEDS, Found, hunt_all
 from simulation.seeds import Progress, be_quiet, run_seed, run_seeds
@@ -35,7 +35,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, help="run one seed and show every event")
     parser.add_argument("--until-step", type=int, help="with --seed: stop at this step")
     parser.add_argument("--mutants", nargs="*", metavar="NAME", help="hunt known bugs, all or those named")
-    parser.add_argument("--crash-points", nargs="*", choices=[*SCENARIOS], help="crash scenarios at every step")
+    parser.add_argument(
+        "--crash-points", nargs="*", choices=[*SCENARIOS, MIGRATE], help="crash scenarios at every step"
+    )
     parser.add_argument("--every", type=int, default=1, help="with --crash-points: only every n-th step")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--hunt", metavar="MUTANT", help=argparse.SUPPRESS)  # in the mutant itself
@@ -91,7 +93,7 @@ def _mutants(names: Sequence[str], most: int, jobs: int) -> int:
 
 def _crash_points(names: Sequence[str], every: int) -> int:
     failed = 0
-    for name in names or SCENARIOS:
+    for name in names or [*SCENARIOS, MIGRATE]:
         points, reports = crash_at_all(name, every=every)
         failed += len(reports)
         _say(f"{name}: crashed at {points} steps, {len(reports)} violations")

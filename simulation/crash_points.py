@@ -9,6 +9,7 @@ import trio
 
 from backburner.pace import Pace
 from backburner.providers.sandbox.options import SandboxOptions
+from simulation import migrating
 from simulation.chaos import Rates
 from simulation.clients import Client
 from simulation.profile import Profile
@@ -17,6 +18,7 @@ from simulation.workloads import HOOKS, Workload, a_handler_works, agents_use_to
 from simulation.world import World, simulate
 
 HOOK = HOOKS[0]
+MIGRATE = "migrate"  # the only one that is no story
 VICTIM = "i0.1"
 
 
@@ -117,6 +119,9 @@ def crash_at(name: str, step: int) -> str:
 
 def crash_at_all(name: str, *, every: int = 1) -> tuple[int, list[str]]:
     """How many steps there were to crash at, and what was violated."""
+    if name == MIGRATE:
+        cuts = migrating.points(every)
+        return len(cuts), [report for cut in cuts if (report := migrating.cut_off_at(cut))]
     points = range(1, steps_of(name) + 1, every)
     return len(points), [report for step in points if (report := crash_at(name, step))]
 
