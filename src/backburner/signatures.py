@@ -50,7 +50,7 @@ class Signature:
 
 def signature_of(function: Callable[..., Any]) -> Signature:
     """Raises WrongApp for what cannot be called by names with JSON values."""
-    name = getattr(function, "__qualname__", repr(function))
+    name = getattr(function, "__qualname__", None) or repr(function)  # which of a bound method can be very long
     try:
         hints = typing.get_type_hints(function, include_extras=True)
         parameters = inspect.signature(function).parameters
