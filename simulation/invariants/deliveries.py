@@ -46,6 +46,8 @@ class Outbox(Invariant):
                 self.broken(f"job {new['job_id']} owes {self._owed[new['job_id']]} webhooks")
         elif old["body"] != new["body"]:
             self.broken(f"{new['public_id']} says something else than before")
+        elif new["scheduled"] - old["scheduled"] > new["number"] - old["number"]:
+            self.broken(f"{new['public_id']} is nearer to being given up without another attempt")
         if (new["status"] == "pending") != (new["next_attempt_at"] is not None):
             self.broken(f"{new['public_id']} is {new['status']}, its next attempt {new['next_attempt_at']}")
         if new["scheduled"] > len(SCHEDULE):

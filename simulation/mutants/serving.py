@@ -20,7 +20,7 @@ SERVING = (
         "storage/deliveries.py",
         "for row in rows if row.number == numbers[row.id] - 1}",
         "for row in rows}",
-        Where(rates={"unknown": 0.2, "freeze": 0.03}, workloads=("a_webhook_is_sent_again",)),
+        Where(rates={"unknown": 0.3}, profile={"receivers": {"500": 0.6}}, workloads=("a_webhook_is_sent_again",)),
     ),
     Mutant(
         "a redirect counts as delivered",
