@@ -29,6 +29,7 @@ from benchmarks.report import Options, Row
 JOBS = {"task": 10_000, "thread": 1_000, "process": 500}
 STARTS = 30  # jobs, one after the other, of which the time to their start is taken
 OTHER = "procrastinate"
+OTHER_JOBS = 2_000  # that it is given; its rate does not depend on their number
 
 
 def measure(options: Options) -> list[Row]:
@@ -125,7 +126,7 @@ async def _start(system: System) -> float:
 def _other(url: str) -> dict[str, float] | None:
     """The same through another queue on the same PostgreSQL; None where it is not installed."""
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.other_queue", url, str(JOBS["task"]), str(STARTS)],
+        [sys.executable, "-m", "benchmarks.other_queue", url, str(OTHER_JOBS), str(STARTS)],
         capture_output=True,
         check=False,
         timeout=300,
