@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import textwrap
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -81,16 +80,13 @@ def _start(found: Arena) -> Process:
 
 
 def _submit(servers: list[Process], count: int) -> None:
-    local = threading.local()
-
-    def post(number: int) -> None:
-        if not hasattr(local, "client"):
-            local.client = servers[number % len(servers)].client()
-        body = {"handler": "small", "input": {}}
-        local.client.post("/v1/jobs", json=body).raise_for_status()
+    def post(client: int) -> None:
+        with servers[client % len(servers)].client() as connection:
+            for _ in range(client, count, CLIENTS):
+                connection.post("/v1/jobs", json={"handler": "small", "input": {}}).raise_for_status()
 
     with ThreadPoolExecutor(CLIENTS) as pool:
-        list(pool.map(post, range(count)))
+        list(pool.map(post, range(CLIENTS)))
 
 
 def _await(condition: Any, what: str) -> None:
