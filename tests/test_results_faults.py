@@ -70,6 +70,16 @@ async def test_a_stream_that_gets_further_each_time_is_not_given_up(autojump_clo
         await good_end_of(world, system, job, batches=1)
 
 
+async def test_results_that_are_cut_inside_a_line_again_and_again_lose_nothing(autojump_clock):
+    async with job_under("results:truncated_line=3", items=10) as (world, system, job):
+        await trio.sleep(3600)
+        (batch,) = await world.database.read(batches_of_job, job.key)
+        assert (batch.status, batch.reads, batch.error["code"]) == (BatchStatus.ENDED, 0, "results_unavailable")
+        assert batch.counts.finished == 3
+        world.sandbox.faults.clear()
+        await good_end_of(world, system, job, batches=1)
+
+
 async def test_a_foreign_results_url_is_not_followed_and_not_asked_for_all_the_time(autojump_clock):
     async with job_under("retrieve:foreign_results_url", items=5) as (world, system, job):
         await trio.sleep(3600)

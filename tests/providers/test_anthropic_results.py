@@ -74,8 +74,19 @@ async def test_a_drip_of_compressed_bytes_is_not_dead(autojump_clock):
     assert await read(Body(*drip), content_encoding="gzip") == LINES
 
 
-async def test_a_last_line_without_line_end_is_given(autojump_clock):
-    assert await read(Body(FILE, b'{"custom_id":"tru')) == [*LINES, b'{"custom_id":"tru']
+@pytest.mark.parametrize("result", [b'{"type":"expired"}', rb'{"type":"errored","text":"\ud800"}'])
+async def test_a_whole_last_line_without_line_end_is_given(result, autojump_clock):
+    last = b'{"custom_id":"r5","result":%b}' % result
+    assert await read(Body(FILE, last)) == [*LINES, last]
+
+
+@pytest.mark.parametrize("length", [1, 20, len(LINES[0]) - 1])
+async def test_a_file_that_is_cut_inside_a_line_is_broken(length, autojump_clock):
+    handler, _ = results_of(Body(FILE[: len(LINES[0]) + 1 + length]))
+    async with opened(handler) as provider, provider.results("msgbatch_1") as lines:
+        assert await lines.next_lines() == LINES[:1]
+        with pytest.raises(ResultsBroken, match="inside a line"):
+            await lines.next_lines()
 
 
 async def test_a_slow_drip_is_not_dead(autojump_clock):

@@ -13,6 +13,8 @@ from backburner.providers.anthropic_errors import Answer, NoAnswer, results_erro
 from backburner.providers.anthropic_objects import Unreadable, results_url
 from backburner.providers.base import BatchView
 from backburner.providers.lines import LineSplitter
+from backburner.result_lines import Unreadable as UnreadableLine
+from backburner.result_lines import decode
 
 if TYPE_CHECKING:
     from backburner.providers.anthropic_calls import Download
@@ -44,10 +46,20 @@ class DownloadedLines:
     def _split(self, chunk: bytes | None) -> list[bytes]:
         dropped = self._splitter.dropped
         self._ended = chunk is None
-        lines = self._splitter.finish() if chunk is None else self._splitter.feed(chunk)
+        lines = _whole(self._splitter.finish()) if chunk is None else self._splitter.feed(chunk)
         if self._splitter.dropped > dropped:
             log.warning("result line too long", provider_batch_id=self.provider_batch_id)
         return lines
+
+
+def _whole(last: list[bytes]) -> list[bytes]:
+    """The last line, which had no line end. Raises ResultsBroken when the end of the stream cut it."""
+    for line in last:
+        try:
+            decode(line)
+        except UnreadableLine as error:
+            raise ResultsBroken("The results end inside a line.", code="results_broken") from error
+    return last
 
 
 def own_results_url(view: BatchView, base_url: httpx2.URL) -> str:

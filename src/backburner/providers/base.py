@@ -52,11 +52,11 @@ class ResultLines(Protocol):
     async def next_lines(self) -> list[bytes]:
         """The next complete lines, without their line ends, at least one; `[]` at the clean end of the stream.
 
-        A last line without a line end is given as it is, whole or truncated: the caller finds out by decoding it.
+        A last line without a line end is given if it can be read; if not, the stream was cut inside it.
         Blank lines are left out, a byte order mark and carriage returns at line ends are removed.
 
-        Raises ResultsBroken when the connection breaks or stalls; every complete line received before
-        has been given then.
+        Raises ResultsBroken when the connection breaks or stalls, or the last line is cut; every complete line
+        received before has been given then.
         """
         ...
 
