@@ -5,7 +5,6 @@ from __future__ import annotations
 import textwrap
 import time
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import attrs
 import httpx2
 from tests.postgres import PostgresServer
-from tests.processes.harness import Process, run
+from tests.processes.harness import Process, listed
 
 from chaos.arena import Arena, arena
 from chaos.ledger import Violation
@@ -61,10 +60,8 @@ def many_jobs(database: PostgresServer | None, count: int, *, forked: bool = Tru
         with survivor.client() as client:
             _await(lambda: _is_empty(client), "the queue to be empty")
             seconds = time.monotonic() - began
-            jobs = list(_all_jobs(client))
-        checked = run(found.folder, "db", "check", "--database", found.database)
-        if checked.returncode:
-            raise Violation(f"db check: {checked.stdout}{checked.stderr}")
+            jobs = list(listed(client, "/v1/jobs?job_type=job&order=asc"))
+        found.check_database()
         return Outcome(
             _audit(jobs, read(diary), count)
             | {
@@ -104,16 +101,6 @@ def _lines(diary: Path, word: str) -> int:
 def _is_empty(client: httpx2.Client) -> bool:
     queue = client.get("/v1/admin/scheduler/status").raise_for_status().json()["queue"]
     return bool(queue["waiting"] + queue["claimed"] == 0)
-
-
-def _all_jobs(client: httpx2.Client) -> Iterator[dict[str, Any]]:
-    after = ""
-    while True:
-        page = client.get(f"/v1/jobs?job_type=job&limit=1000{after}").raise_for_status().json()
-        yield from page["data"]
-        if not page["has_more"]:
-            return
-        after = f"&after={page['last_id']}"
 
 
 @attrs.frozen

@@ -138,9 +138,7 @@ def _after_restore(found: Arena, server: Process, known: str) -> dict[str, Any]:
         raise Violation(f"{job_id} is there and was never accepted")
     found.ledger.jobs[known] = [f"item-{number}" for number in range(200)]
     figures = found.ledger.audit(server, found.provider, found.receiver, strangers=lost_items)
-    checked = run(found.folder, "db", "check", "--database", found.database)
-    if checked.returncode:
-        raise Violation(f"db check: {checked.stdout}")
+    found.check_database()
     return figures | {
         "jobs after the backup": len(lost),
         "batches at the provider": len(provider_batches(found.provider)),

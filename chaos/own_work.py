@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 import httpx2
 from tests.postgres import PostgresServer
-from tests.processes.harness import Process, await_end, provider_batches, run
+from tests.processes.harness import Process, await_end, listed, provider_batches
 
 from chaos.arena import arena
 from chaos.crew import Crew
@@ -111,9 +111,7 @@ def killed_at_work(
                 progress(f"{done} kills, {len(agents) * AGENTS} agents, {len(jobs)} jobs")
         audit = Audit(crew.leader, found.provider, found.folder / "diary.txt", agents, jobs)
         figures = audit.figures()
-        checked = run(found.folder, "db", "check", "--database", found.database)
-        if checked.returncode:
-            raise Violation(f"db check: {checked.stdout}{checked.stderr}")
+        found.check_database()
         return Outcome({"kills": done} | figures)
 
 
@@ -157,7 +155,7 @@ class Audit:
         with self.server.client() as client:
             batches = [self._completed(await_end(client, job_id)) for job_id in self.agents]
             jobs = [self._completed(await_end(client, job_id)) for job_id in self.jobs]
-            steps = [step for job_id in self.agents for step in _steps(client, job_id)]
+            steps = [step for job_id in self.agents for step in listed(client, f"/v1/jobs/{job_id}/steps?order=asc")]
         diary = read_diary(self.diary)
         self._once_each(diary)
         calls = [call for step in steps for call in step["tool_calls"]]
@@ -209,13 +207,3 @@ class Audit:
         if (len(made), billed) != (planned, turns):
             raise Violation(f"{planned} batches with {turns} turns were planned, {len(made)} with {billed} were made")
         return billed
-
-
-def _steps(client: httpx2.Client, job_id: str) -> Iterator[dict[str, Any]]:
-    after = ""
-    while True:
-        page = client.get(f"/v1/jobs/{job_id}/steps?limit=1000&order=asc{after}").raise_for_status().json()
-        yield from page["data"]
-        if not page["has_more"]:
-            return
-        after = f"&after={page['data'][-1]['id']}"

@@ -197,6 +197,17 @@ def await_end(client: httpx2.Client, job_id: str) -> dict[str, Any]:
             return job
 
 
+def listed(client: httpx2.Client, path: str) -> Iterator[dict[str, Any]]:
+    """Every object of a list, page by page. `path` has a query."""
+    after = ""
+    while True:
+        page = client.get(f"{path}&limit=1000{after}").raise_for_status().json()
+        yield from page["data"]
+        if not page["has_more"]:
+            return
+        after = f"&after={page['last_id']}"
+
+
 def results(client: httpx2.Client, job_id: str) -> list[dict[str, Any]]:
     """A job's results, decoded."""
     text = client.get(f"/v1/batches/{job_id}/results").raise_for_status().content

@@ -66,17 +66,17 @@ class Reconciler:
 
     async def _look_for(self, batch: ProviderBatch) -> None:
         rivals = await self.database.read(submissions.rival_nonces, batch.key)
-        decided, candidates = await self._decide(batch, rivals, MARGIN)
+        decided, candidates = await self._decide(batch, rivals, MARGIN, is_likely=not rivals)
         if isinstance(decided, Resend):
             # The age is the difference of two clocks that may both be wrong. What is found so far back may well be
             # somebody else's: only its results can say that it is ours.
-            decided, candidates = await self._decide(batch, rivals, LAST_MARGIN)
+            decided, candidates = await self._decide(batch, rivals, LAST_MARGIN, is_likely=False)
         await self._carry_out(batch, decided, candidates)
 
     async def _decide(
-        self, batch: ProviderBatch, rivals: frozenset[str], margin: float
+        self, batch: ProviderBatch, rivals: frozenset[str], margin: float, *, is_likely: bool
     ) -> tuple[Verdict, list[BatchView]]:
-        is_likely = margin == MARGIN and not rivals
+        """What to do, and on which evidence. `is_likely`: a single candidate is taken for ours unread."""
         candidates, recognised = await self._candidates(batch, rivals, margin, is_likely=is_likely)
         first_look = self._first_looks.setdefault(batch.key, self.clock.monotonic())
         decided = verdict(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from backburner.cli.exits import CommandError, Exit
-from backburner.cli.output import say
+from backburner.cli.output import say, show, show_json
 from backburner.cli.progress import Display
 from backburner.client import Client, Job, WaitTimeout
 
@@ -17,6 +17,16 @@ def until_end(client: Client, job: Job, display: Display, timeout: float | None 
             )
         except WaitTimeout as error:
             raise CommandError(f"{error} {how_to_resume(job.id)}", Exit.TIMEOUT) from None
+
+
+def accepted(job: Job, *, as_json: bool) -> int:
+    """Show a job that nobody waits for, and how to watch it."""
+    if as_json:
+        show_json(job.raw)
+    else:
+        show(job.id)
+        say(how_to_resume(job.id))
+    return Exit.OK
 
 
 def how_to_resume(job_id: str) -> str:

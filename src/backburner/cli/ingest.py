@@ -12,8 +12,8 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from backburner.cli.connect import with_client
 from backburner.cli.exits import CommandError, Exit, job_exit, lines
-from backburner.cli.following import how_to_resume
-from backburner.cli.output import json_option, say, show, show_json
+from backburner.cli.following import accepted
+from backburner.cli.output import json_option, say, show_json
 from backburner.cli.results import download
 from backburner.cli.submit import metadata_of
 from backburner.cli.watch import follow, report, timeout_option
@@ -99,7 +99,7 @@ def ingest(
     where = {"path": file} if on_server else {"file_id": _uploaded(client, file, resume).id}
     job = client.ingest(**where, **given)
     if not wait and not output:
-        return _sent(job, as_json=as_json)
+        return accepted(job, as_json=as_json)
     say(f"Reading it as {job.id}.")
     read = follow(world, client, job, timeout)
     if read is None:
@@ -142,15 +142,6 @@ def _uploaded(client: Client, path: str, resume: str | None) -> File:
             if begun:
                 say(f"Go on with: backburner ingest {path} --resume {begun[0].id}")
             raise
-
-
-def _sent(job: Job, *, as_json: bool) -> int:
-    if as_json:
-        show_json(job.raw)
-    else:
-        show(job.id)
-        say(how_to_resume(job.id))
-    return Exit.OK
 
 
 def _not_read(job: Job, *, as_json: bool) -> int:

@@ -10,8 +10,8 @@ import click
 
 from backburner.cli.connect import with_client
 from backburner.cli.exits import Exit
-from backburner.cli.following import how_to_resume
-from backburner.cli.output import json_option, say, show, show_fields, show_json, show_rows
+from backburner.cli.following import accepted, how_to_resume
+from backburner.cli.output import json_option, say, show_fields, show_json, show_rows
 from backburner.cli.results import OUTCOMES
 from backburner.cli.world import World
 from backburner.client import Client, Job
@@ -133,12 +133,7 @@ def retry(
     if status and custom_id:
         raise click.UsageError("Choose items by --status or by --custom-id, not by both.")
     job = client.retry(job_id, statuses=status or OUTCOMES[1:], custom_ids=custom_id)
-    if as_json:
-        show_json(job.raw)
-    else:
-        show(job.id)
-        say(how_to_resume(job.id))
-    return Exit.OK
+    return accepted(job, as_json=as_json)
 
 
 def _row(job: Job) -> dict[str, Any]:

@@ -11,12 +11,12 @@ import click
 from backburner.cli.batch_file import opened
 from backburner.cli.connect import with_client
 from backburner.cli.exits import Exit
-from backburner.cli.following import how_to_resume
+from backburner.cli.following import accepted
 from backburner.cli.output import json_option, say, show, show_json
 from backburner.cli.results import download
 from backburner.cli.watch import follow, report, timeout_option
 from backburner.cli.world import World
-from backburner.client import Client, Job
+from backburner.client import Client
 from backburner.client.uploads import Form
 
 
@@ -73,7 +73,7 @@ def submit(
             return _checked(client.check(source, form=form, **given), as_json=as_json)
         job = client.submit(source, form=form, **given)
     if not wait and not output:
-        return _sent(job, as_json=as_json)
+        return accepted(job, as_json=as_json)
     say(f"Submitted {job.id}.")
     ended = follow(world, client, job, timeout)
     if ended is None:
@@ -88,13 +88,4 @@ def _checked(answer: dict[str, Any], *, as_json: bool) -> int:
         show_json(answer)
     else:
         show("All requests are valid; nothing was stored.")
-    return Exit.OK
-
-
-def _sent(job: Job, *, as_json: bool) -> int:
-    if as_json:
-        show_json(job.raw)
-    else:
-        show(job.id)
-        say(how_to_resume(job.id))
     return Exit.OK

@@ -64,13 +64,7 @@ class Front:
             clock=self.origins.clock,
             ids=self.origins.ids,
             changes=system.changes,
-            limits=Limits(
-                max_request_bytes=settings.max_request_bytes,
-                max_items_per_job=settings.max_items_per_job,
-                max_item_bytes=LIMITS.max_item_bytes,
-                chunk_items=settings.chunk_items,
-                chunk_bytes=settings.chunk_bytes,
-            ),
+            limits=_limits(settings),
             provider=settings.provider_name,
             providers=frozenset({settings.provider_name}),
             allow_private_callbacks=settings.callback_allow_private_networks,
@@ -121,3 +115,13 @@ class Front:
             jobs=system.executor.figures(),
             process=self._process(),
         )
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        max_request_bytes=settings.max_request_bytes,
+        max_items_per_job=settings.max_items_per_job,
+        max_item_bytes=LIMITS.max_item_bytes,
+        chunk_items=settings.chunk_items,
+        chunk_bytes=settings.chunk_bytes,
+    )
