@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import httpx2
 import pytest
 from tests.processes.harness import (
     BASE,
@@ -13,6 +20,7 @@ from tests.processes.harness import (
     run,
     sandbox,
     serve,
+    starting,
     submit,
     using,
 )
@@ -58,6 +66,37 @@ def test_a_standby_takes_over_the_file_of_a_killed_server(tmp_path):
         first.kill()
     with serve(tmp_path, "--standby") as second, second.client() as client:
         assert await_end(client, job["id"])["status"] == "completed"
+
+
+def test_a_standby_has_loaded_the_providers_sdk_before_it_takes_over(tmp_path):
+    with serve(tmp_path) as first, starting(tmp_path, "--standby", log="standby.log") as second:
+        deadline = time.monotonic() + 60
+        maps = Path(f"/proc/{second.popen.pid}/maps")
+        while "pydantic_core" not in maps.read_text():  # which only the SDK uses
+            assert time.monotonic() < deadline, second.log.read_text()
+        first.kill()
+        assert second.ready().role == "leader"
+
+
+def test_the_idempotency_keys_of_a_killed_server_are_free_at_once(tmp_path):
+    key = {"idempotency-key": "k-1", "content-type": "application/x-ndjson"}
+    with serve(tmp_path) as first, first.client() as client:
+
+        def killed_within() -> Iterator[bytes]:
+            yield request_lines(2000)
+            with closing(sqlite3.connect(tmp_path / "backburner.db")) as database:
+                while not database.execute("SELECT count(*) FROM idempotency_keys").fetchone()[0]:
+                    pass
+            first.kill()
+            yield b""
+
+        with pytest.raises(httpx2.TransportError):
+            client.post("/v1/batches", content=killed_within(), headers=key)
+    with serve(tmp_path) as second, second.client() as client:
+        again = client.post("/v1/batches", content=request_lines(2), headers=key)
+
+        assert again.status_code == 202, again.text
+        assert [job["id"] for job in client.get("/v1/jobs").json()["data"]] == [again.json()["id"]]
 
 
 def test_sigterm_in_the_middle_of_everything_loses_nothing(tmp_path):
