@@ -96,7 +96,10 @@ class Database:
             raise StorageUnavailable(str(error)) from error
 
     async def read(self, work: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call work(tx, …) in one snapshot that changes nothing."""
+        """Call work(tx, …), which changes nothing.
+
+        On SQLite it sees one snapshot; on PostgreSQL each of its statements sees one.
+        """
 
         def transaction() -> T:
             with translated(), self.reading.connect() as tx:

@@ -14,6 +14,7 @@ from backburner.model import Item, Job, ProviderBatch, SharedItem
 from backburner.result_lines import own_result, usage_of
 from backburner.states import BATCH_FINAL, ItemStatus
 from backburner.storage.batches import batches_of_job
+from backburner.storage.postgresql import begin_to_stream
 from backburner.storage.tables import conversations, items, jobs, provider_batches, results, turns
 from backburner.surrogates import without_lone_surrogates
 
@@ -223,6 +224,7 @@ def results_page(
     if statuses:
         query = query.where(view.status.in_([status.value for status in statuses]))
     query = query.order_by(items.c.idx).limit(limit).execution_options(stream_results=True, max_row_buffer=ROWS_AHEAD)
+    begin_to_stream(tx)
     with tx.execute(query) as found:
         rows = _until_full(found, most_bytes)
     if not rows:
