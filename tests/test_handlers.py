@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from datetime import timedelta
 
+import pytest
 import trio
 from tests.scenes import HOOK
 from tests.world import Life, World, open_world
@@ -464,6 +465,19 @@ async def test_a_handler_submits_a_batch_once_and_awaits_its_results(autojump_cl
     assert ended.result == ["succeeded", "succeeded"]
     assert len(made) == 2
     assert len(set(made)) == 1
+
+
+@pytest.mark.parametrize("key", ["k" * 256, "a\0b"])
+async def test_a_key_that_no_index_holds_is_refused_before_anything_is_bought(key, autojump_clock):
+    app = App()
+
+    @app.handler("long")
+    async def long(ctx) -> None:
+        body = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "a"}]}
+        await ctx.submit_batch([{"custom_id": "a", "params": body}], key=key)
+
+    ended, _ = await run_one(app, "long", {})
+    assert (ended.status, ended.error["code"]) == (JobStatus.FAILED, "invalid_key")
 
 
 async def test_a_full_pool_of_one_handler_does_not_hold_up_another(autojump_clock):

@@ -14,11 +14,13 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from tests.storage.both import NOW
+from tests.storage.both import NOW, Stock
 
 from backburner.errors import StorageUnusable
+from backburner.states import JobType
 from backburner.storage import migrate
 from backburner.storage.database import open_database
+from backburner.storage.handler_jobs import Child, QueueRules, child_of, make_handler_job
 from backburner.storage.migrations import HEAD
 from backburner.storage.tables import metadata
 
@@ -96,6 +98,20 @@ def test_an_old_schema_on_postgresql_waits_for_a_person(empty: sa.Engine):
     with pytest.raises(StorageUnusable, match="db upgrade"):
         prepare(empty)
     assert prepare(empty, may_upgrade=True) == [f"migrated from 0001 to {HEAD}"]
+
+
+def test_batches_that_handlers_have_made_are_still_theirs_after_an_upgrade(empty: sa.Engine):
+    alembic(empty, "upgrade", "0006")
+    with empty.begin() as tx:
+        stock = Stock(tx)
+        stock.first_organization()
+        parent = make_handler_job(tx, stock.new_job(job_type=JobType.JOB, handler="h"), QueueRules(3), now=NOW)
+        made = stock.job(metadata={"parent_job_id": parent.id, "child_key": "mine"})
+        stock.job(metadata={"parent_job_id": "job-of-before", "child_key": "mine"})
+    prepare(empty, may_upgrade=True)
+    with empty.connect() as tx:
+        assert child_of(tx, Child(parent.id, "mine")) == made.id
+        assert child_of(tx, Child(parent.id, "other")) is None
 
 
 def test_an_old_sqlite_file_is_copied_before_it_is_upgraded(empty: sa.Engine):

@@ -15,7 +15,7 @@ from backburner.errors import Conflict, QuotaExceeded
 from backburner.model import Job, NewItem, PlannedBatch
 from backburner.room import Room
 from backburner.states import JobStatus, JobType
-from backburner.storage import handler_jobs, jobs, staging, tables, work
+from backburner.storage import handler_jobs, job_updates, jobs, staging, tables, work
 from backburner.storage.handler_jobs import QueueRules
 from backburner.storage.work_ends import apply_work
 
@@ -149,21 +149,45 @@ def test_figures_of_the_queue(stock: Stock):
     assert (found.waiting, found.claimed, found.oldest_at) == (1, 1, later(5))
 
 
+def child(stock: Stock, job: Job, token: str | None, name: str = "mine") -> str:
+    key = staging.draw_key(stock.tx, now=NOW)
+    staging.stage_items(stock.tx, key, 0, [NewItem("a", "{}", 2)], now=NOW)
+    planned = [PlannedBatch(stock.ids.new("batch"), stock.ids.nonce(), 0, 0, 2)]
+    named = handler_jobs.Child(job.id, name, token)
+    return handler_jobs.make_child(stock.tx, named, key, stock.new_job(), planned, now=NOW)
+
+
+def batches_of(stock: Stock) -> set[str]:
+    found = sa.select(tables.jobs.c.public_id).where(tables.jobs.c.job_type == JobType.BATCH)
+    return set(stock.tx.execute(found).scalars())
+
+
 def test_of_a_jobs_attempts_only_the_one_that_holds_it_makes_batches_and_each_only_once(stock: Stock):
     job = queue(stock)
     (held,) = claim(stock, room(1))
-
-    def make(token: str | None) -> Job:
-        key = staging.draw_key(stock.tx, now=NOW)
-        staging.stage_items(stock.tx, key, 0, [NewItem("a", "{}", 2)], now=NOW)
-        planned = [PlannedBatch(stock.ids.new("batch"), stock.ids.nonce(), 0, 0, 2)]
-        child = handler_jobs.Child(job.id, "mine", token)
-        return handler_jobs.make_child(stock.tx, child, key, stock.new_job(), planned, now=NOW)
-
     for stale in (None, "attempt-of-before"):
         with pytest.raises(Conflict, match="passed to another attempt"):
-            make(stale)
-    made = make(held.token)
-    assert make(held.token).id == made.id
-    batches = sa.select(sa.func.count()).where(tables.jobs.c.job_type == JobType.BATCH)
-    assert stock.tx.execute(batches).scalar_one() == 1
+            child(stock, job, stale)
+    made = child(stock, job, held.token)
+    assert child(stock, job, held.token) == made
+    other = child(stock, job, held.token, "another")
+    assert batches_of(stock) == {made, other}
+
+
+def test_a_batch_is_its_jobs_whatever_its_owner_makes_of_its_metadata(stock: Stock):
+    job = queue(stock)
+    (held,) = claim(stock, room(1))
+    made = child(stock, job, held.token)
+    changes = {"metadata": {"parent_job_id": None, "child_key": "x"}}
+    job_updates.update_job(stock.tx, 1, made, changes, expected=lambda _: None, now=NOW, ids=stock.ids)
+    assert child(stock, job, held.token) == made
+
+
+def test_a_batch_that_was_deleted_is_not_made_again_by_the_next_attempt(stock: Stock):
+    job = queue(stock)
+    (held,) = claim(stock, room(1))
+    made = child(stock, job, held.token)
+    jobs.cancel_job(stock.tx, 1, made, now=NOW, ids=stock.ids)
+    jobs.delete_job(stock.tx, 1, made, now=NOW)
+    assert child(stock, job, held.token) == made
+    assert batches_of(stock) == set()

@@ -25,6 +25,7 @@ from backburner.storage.quotas import UNLIMITED, Quotas
 LOOK_EVERY = 5.0  # seconds: a notification of another instance can be lost
 PAGE = 1000  # results
 MOST_FAULTS = 10  # named in one error
+LONGEST_KEY = 255  # characters; an index cannot hold much more
 
 
 @attrs.frozen(kw_only=True)
@@ -72,11 +73,16 @@ class ClaimChildren:
 
     async def known(self, key: str) -> str | None:
         """The id of the batch that some attempt has made under this key; None when none has."""
-        return await self.common.database.read(child_of, Child(self.claim.job_id, key), self.organization_key)
+        return await self.common.database.read(child_of, Child(self.claim.job_id, key))
 
     async def submit(self, requests: Sequence[Mapping[str, Any]], *, key: str, **options: Any) -> str:
-        """The id of the batch with this key, made now if there is none. Raises GiveUp for requests that are wrong."""
+        """The id of the batch with this key, made now if there is none.
+
+        Raises GiveUp for requests or a key that are wrong.
+        """
         common = self.common
+        if len(key) > LONGEST_KEY or "\0" in key:
+            raise GiveUp(f"A batch's key has at most {LONGEST_KEY} characters and no NUL.", code="invalid_key")
         known = await self.known(key)
         if known is not None:
             return known
@@ -113,7 +119,7 @@ class ClaimChildren:
         )
         child = Child(self.claim.job_id, key, self.claim.token)
         try:
-            made = await common.database.write(
+            child_id = await common.database.write(
                 make_child, child, intake.key, new, planned, now=now, quotas=common.quotas
             )
         except QuotaExceeded as error:
@@ -121,7 +127,7 @@ class ClaimChildren:
         except TooLarge as error:
             raise GiveUp(str(error), code="request_too_large") from error
         common.work()
-        return made.id
+        return child_id
 
     async def results(self, job_id: str) -> list[dict[str, Any]]:
         """Raises GiveUp for a batch that does not exist."""

@@ -129,9 +129,9 @@ class Context:
     ) -> str:
         """Submit a batch of `{custom_id, params}` and return its job's id.
 
-        A later attempt of this job that submits under the same `key` gets the batch that is already there; without a
-        key, the first batch of an attempt is the first of the one before, and so on. `options`: `priority`,
-        `metadata`.
+        A later attempt of this job that submits under the same `key` (at most 255 characters) gets the batch that is
+        already there, also when it has been deleted since; without a key, the first batch of an attempt is the first of
+        the one before, and so on. `options`: `priority`, `metadata`.
         """
         assert self.children is not None  # noqa: S101  # every context in the server has them
         self._calls += 1

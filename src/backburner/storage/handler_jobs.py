@@ -11,13 +11,10 @@ import sqlalchemy as sa
 from backburner.errors import Conflict, QuotaExceeded
 from backburner.model import Job, NewJob, PlannedBatch
 from backburner.storage import staging
-from backburner.storage.jobs import get_job
 from backburner.storage.quotas import UNLIMITED, Quotas
-from backburner.storage.tables import job_metadata, work
+from backburner.storage.tables import children, jobs, work
 from backburner.storage.work import QUEUED, rank
 
-PARENT = "parent_job_id"  # members of a child's metadata
-CHILD = "child_key"
 FULL_RETRY = 5.0  # seconds
 
 
@@ -71,34 +68,29 @@ def make_child(
     *,
     now: datetime,
     quotas: Quotas = UNLIMITED,
-) -> Job:
-    """Make a batch that a handler's job wants: in its metadata stands whose it is. Returns one that is there already.
+) -> str:
+    """Make a batch that a handler's job wants, unless it is there already. Returns its id.
 
     Raises Conflict when the claim is no longer current: of several attempts only one at a time may make batches.
     """
     held = sa.select(work.c.job_id).where(work.c.token == child.token).with_for_update()
-    if tx.execute(held).first() is None:
+    parent_key = tx.execute(held).scalar()
+    if parent_key is None:
         raise Conflict("claim_lost", f"{child.parent} has passed to another attempt, or has ended.")
-    known = child_of(tx, child, new.organization_key)
+    known = child_of(tx, child)
     if known is not None:
         staging.drop_key(tx, key, now=now)
-        return get_job(tx, new.organization_key, known)
-    mine = attrs.evolve(new, metadata={**new.metadata, PARENT: child.parent, CHILD: child.key})
-    return staging.make_job(tx, key, mine, planned, now=now, quotas=quotas)
+        return known
+    shown = attrs.evolve(new, metadata={**new.metadata, "parent_job_id": child.parent, "child_key": child.key})
+    tx.execute(sa.insert(children).values(parent_id=parent_key, key=child.key, child_public_id=new.id))
+    return staging.make_job(tx, key, shown, planned, now=now, quotas=quotas).id
 
 
-def child_of(tx: sa.Connection, child: Child, organization_key: int) -> str | None:
-    """The id of the batch that an attempt of this job has made under this key."""
-    named = job_metadata.alias()
+def child_of(tx: sa.Connection, child: Child) -> str | None:
+    """The id of the batch that an attempt of this job has made under this key, which may have been deleted since."""
     found = (
-        sa.select(job_metadata.c.job_public_id)
-        .join(named, named.c.job_id == job_metadata.c.job_id)
-        .where(
-            job_metadata.c.name == PARENT,
-            job_metadata.c.value == child.parent,
-            job_metadata.c.organization_id == organization_key,
-            named.c.name == CHILD,
-            named.c.value == child.key,
-        )
+        sa.select(children.c.child_public_id)
+        .join(jobs, jobs.c.id == children.c.parent_id)
+        .where(jobs.c.public_id == child.parent, children.c.key == child.key)
     )
-    return tx.execute(found.limit(1)).scalar()
+    return tx.execute(found).scalar()

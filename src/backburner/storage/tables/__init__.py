@@ -9,7 +9,7 @@ from backburner.storage.tables.delivery import attempts, deliveries
 from backburner.storage.tables.job import items, job_metadata, jobs, loose_keys, requests
 from backburner.storage.tables.parts import metadata
 from backburner.storage.tables.people import api_keys, organizations, quota_use, users, webhook_secrets
-from backburner.storage.tables.queue import work
+from backburner.storage.tables.queue import children, work
 from backburner.storage.tables.server import leader_epoch, leader_heartbeat, leader_history, providers, server_facts
 from backburner.storage.tables.upload import file_parts, files
 
@@ -17,6 +17,7 @@ __all__ = [
     "api_keys",
     "attempts",
     "audit_log",
+    "children",
     "conversations",
     "deliveries",
     "file_parts",

@@ -1,4 +1,4 @@
-"""The queue of handlers' jobs."""
+"""The queue of handlers' jobs, and the batches that those jobs have made."""
 
 from __future__ import annotations
 
@@ -26,4 +26,14 @@ work = sa.Table(
     sa.Column("token", sa.Text, unique=True),  # of the claim: what says otherwise is stale
     sa.Index(None, "state", "rank", "job_id"),
     sa.Index(None, "state", "lease_until"),
+)
+
+# Batches by what the jobs that made them call them. A row stays when its batch is deleted: who asks again must not pay
+# again.
+children = sa.Table(
+    "children",
+    metadata,
+    sa.Column("parent_id", Key, sa.ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("child_public_id", sa.Text, nullable=False),
 )
