@@ -44,6 +44,7 @@ AS_DRAWN = Where()
 BATCHES = ("a_batch_is_seen_to_its_end", "a_batch_of_many_chunks")
 AGENTS = ("agents_use_tools",)
 HANDLERS = ("a_handler_works",)
+ORDERS = ("a_handler_orders_a_batch",)
 #: The leader stands still for longer than it is trusted, and another one takes over.
 FROZEN = Where(
     rates={"freeze": 0.03},

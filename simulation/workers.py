@@ -1,4 +1,4 @@
-"""What users have registered: two tools and a handler, which say when they run."""
+"""What users have registered: two tools and two handlers, which say when they run."""
 
 from __future__ import annotations
 
@@ -44,9 +44,13 @@ def registered() -> App:
     async def toil(seconds: float, ctx: Any) -> dict[str, str]:
         return await _toil(seconds, ctx)
 
+    async def order(items: int, fails_at: int, ctx: Any) -> dict[str, str]:
+        return await _order(items, fails_at, ctx)
+
     app.tool("add")(add)
     app.tool("look", idempotent=True)(look)
     app.handler("toil", max_attempts=3)(toil)
+    app.handler("order", max_attempts=3)(order)
     return app
 
 
@@ -66,4 +70,20 @@ async def _toil(seconds: float, ctx: Context) -> dict[str, str]:
     workers.witnesses.handler_begins(workers.life, ctx)
     await trio.sleep(seconds)
     await workers.life.goes_on()
+    return {"token": ctx.token}
+
+
+async def _order(items: int, fails_at: int, ctx: Context) -> dict[str, str]:
+    """Have a batch made and wait for it. At attempt `fails_at` only the first half of that."""
+    workers = WORKERS.get()
+    await workers.life.goes_on()
+    workers.witnesses.handler_begins(workers.life, ctx)
+    messages = [{"role": "user", "content": "question"}]
+    params = {"model": "claude-haiku-4-5", "max_tokens": 64, "messages": messages}
+    batch = await ctx.submit_batch([{"custom_id": f"item-{n}", "params": params} for n in range(items)], key="only")
+    if ctx.attempt == fails_at:
+        raise ValueError("after the submission")
+    results = await ctx.batch_results(batch)
+    if len(results) != items:
+        raise ValueError(f"{len(results)} results for {items} requests")
     return {"token": ctx.token}

@@ -131,8 +131,25 @@ async def a_handler_works(client: Client) -> None:
     await client.ended(job_id)
 
 
-#: For these an instance has tools and a handler.
-OF_WORKERS = (agents_use_tools, a_handler_works)
+@workload
+async def a_handler_orders_a_batch(client: Client) -> None:
+    random = client.random
+    operation = client.operation(once=random.random() < 0.7)
+    body = {
+        "handler": "order",
+        "input": {"items": random.randint(1, 4), "fails_at": random.choice([0, 1, 1, 2])},
+        "metadata": {"op": operation.name},
+    }
+    job_id = await make(client, operation, "/jobs", body)
+    if random.random() < 0.5:
+        await trio.sleep(random.uniform(0.0, 20.0))
+        for batch in (await client.insist("GET", f"/jobs?metadata.parent_job_id={job_id}")).json["data"]:
+            await patch(client, batch["id"], {"metadata": {"parent_job_id": None, "child_key": "another"}})
+    await client.ended(job_id)
+
+
+#: For these an instance has tools and handlers.
+OF_WORKERS = (agents_use_tools, a_handler_works, a_handler_orders_a_batch)
 
 
 # --- what workloads are made of ----------------------------------------------------------------------------

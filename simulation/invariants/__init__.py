@@ -12,7 +12,7 @@ from simulation.invariants.deliveries import Outbox, Webhooks
 from simulation.invariants.jobs import Acknowledged, Endings, Once
 from simulation.invariants.leadership import Fenced, OneSubmitter
 from simulation.invariants.provider import Forgotten, PaidOnce, Polls
-from simulation.invariants.work import Claims
+from simulation.invariants.work import Claims, Orders
 
 if TYPE_CHECKING:
     from simulation.world import World
@@ -34,6 +34,7 @@ INVARIANTS: tuple[Callable[[World], Invariant], ...] = (
     Rounds,
     Ledger,
     Claims,
+    Orders,
 )
 
 __all__ = ["INVARIANTS", "Invariant"]

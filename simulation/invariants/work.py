@@ -1,4 +1,4 @@
-"""Background jobs: claimed by one, ended once, tried no more often than is allowed."""
+"""Background jobs: claimed by one, ended once, tried no more often than is allowed, and buying nothing twice."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 
 from simulation.invariants.base import Invariant
 from simulation.mirror import ENDS
-from simulation.store import Change, Commit
+from simulation.store import Change, Commit, Row
 
 if TYPE_CHECKING:
     from backburner.execution.context import Context
@@ -80,3 +80,24 @@ class Claims(Invariant):
         job, claim = self.mirror.jobs.get(key), self.mirror.work.get(key)
         if job is None or job["status"] in ENDS or claim is None or claim["token"] != ctx.token:
             self.broken(f"{ctx.job_id} runs for {ctx.token}, but it is {job and job['status']}, claimed as {claim}")
+
+
+@attrs.define(eq=False)
+class Orders(Invariant):
+    name: ClassVar[str] = "a background job buys each of its batches once"
+
+    _bought: dict[tuple[str, str], str] = attrs.field(factory=dict)  # job, key → the batch's job
+
+    def before_commit(self, commit: Commit) -> None:
+        for change in commit.changes:
+            if change.table == "jobs" and change.old is None and change.new is not None:
+                self._check(change.new)
+
+    def _check(self, new: Row) -> None:
+        metadata = msgspec.json.decode(new["metadata"])
+        if "parent_job_id" not in metadata:
+            return
+        place = metadata["parent_job_id"], metadata["child_key"]
+        first = self._bought.setdefault(place, new["public_id"])
+        if first != new["public_id"]:
+            self.broken(f"{place[0]} has bought {new['public_id']} and, before, {first}, both as {place[1]!r}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from simulation.mutants.base import Mutant
-from simulation.where import AGENTS, DYING_AGENTS, HANDLERS, Where
+from simulation.where import AGENTS, DYING_AGENTS, HANDLERS, ORDERS, Where
 
 WORKING = (
     Mutant(
@@ -72,5 +72,13 @@ WORKING = (
         "    tx.execute(sa.delete(work).where(work.c.token.in_([command.token for command in commands])))\n",
         "",
         Where(workloads=HANDLERS),
+    ),
+    Mutant(
+        "whose a batch is is not noted",
+        "background jobs",
+        "storage/handler_jobs.py",
+        "    tx.execute(sa.insert(children).values(parent_id=parent_key, key=child.key, child_public_id=new.id))\n",
+        "",
+        Where(workloads=ORDERS),
     ),
 )
