@@ -16,6 +16,8 @@ from trio.testing import MockClock
 from simulation.lives import LIFE, Life
 from simulation.trace import Trace
 
+MOST_STEPS = 300_000  # of a run; the longest take a tenth of that
+
 
 @attrs.define(eq=False)
 class Steps(trio.abc.Instrument):
@@ -24,6 +26,7 @@ class Steps(trio.abc.Instrument):
     trace: Trace
     count_of: dict[str, int] = attrs.field(factory=dict)  # steps of each life, by name
     failure: BaseException | None = None  # of something that was to be done
+    never_rests: Callable[[str], None] = attrs.field(default=lambda _: None)  # told which task was next
     _due: list[tuple[int, int, Callable[[], None]]] = attrs.field(factory=list)
     _of_life: dict[tuple[str, int], Callable[[], None]] = attrs.field(factory=dict)
     _numbers: Iterator[int] = attrs.field(factory=count)
@@ -43,6 +46,8 @@ class Steps(trio.abc.Instrument):
             self._count(life)
         while self._due and self._due[0][0] <= self.trace.step:
             self._do(heapq.heappop(self._due)[2])
+        if self.trace.step == MOST_STEPS:
+            self.never_rests(task.name)
 
     def _count(self, life: Life) -> None:
         taken = self.count_of.get(life.name, 0) + 1

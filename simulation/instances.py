@@ -17,7 +17,7 @@ from backburner.actors.toolbox import Toolbox, spec_of
 from backburner.background import Background
 from backburner.clock import TrioClock
 from backburner.execution.executors import Executors
-from backburner.http import create_batch, create_job, deliveries, jobs, results, retry, scheduler, update_job
+from backburner.http import create_batch, create_job, deliveries, job_lists, jobs, results, retry, update_job
 from backburner.http.auth import KeyRing
 from backburner.http.call import Routes
 from backburner.http.door import Door
@@ -49,13 +49,13 @@ ROUTES = (
     ("GET", "/batches/<job_id>/results", results.get_results, None),
     ("POST", "/batches/<job_id>/retry", retry.retry_batch, "batch.retry"),
     ("POST", "/jobs", create_job.create_job, "job.create"),
+    ("GET", "/jobs", job_lists.list_jobs, None),
     ("GET", "/jobs/<job_id>", jobs.get_job, None),
     ("PATCH", "/jobs/<job_id>", update_job.update_job, "job.update"),
     ("DELETE", "/jobs/<job_id>", jobs.delete_job, "job.delete"),
     ("POST", "/jobs/<job_id>/cancel", jobs.cancel_job, "job.cancel"),
     ("GET", "/jobs/<job_id>/deliveries", deliveries.list_deliveries, None),
     ("POST", "/jobs/<job_id>/deliveries/<delivery_id>/redeliver", deliveries.redeliver, "delivery.redeliver"),
-    ("POST", "/admin/scheduler/poll", scheduler.poll, "scheduler.poll"),
 )
 LIMITS = Limits(
     max_request_bytes=1_000_000, max_items_per_job=1000, max_item_bytes=100_000, chunk_items=None, chunk_bytes=1 << 24

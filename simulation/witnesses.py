@@ -90,6 +90,11 @@ class Witnesses:
         for invariant in self.invariants:
             invariant.handler_begins(life, ctx)
 
+    def handler_ends(self, life: Life, ctx: Context) -> None:
+        self.world.trace.event(f"{life.name} has worked on {ctx.job_id}, attempt {ctx.attempt}")
+        for invariant in self.invariants:
+            invariant.handler_ends(life, ctx)
+
     def all_ended(self) -> None:
         for invariant in self.invariants:
             invariant.at_end()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -41,8 +43,8 @@ def registered() -> App:
     async def look(a: int, b: int, ctx: Any) -> int:
         return await _use("look", ctx, a + b)
 
-    async def toil(seconds: float, ctx: Any) -> dict[str, str]:
-        return await _toil(seconds, ctx)
+    async def toil(seconds: float, fails_at: int, ctx: Any) -> dict[str, str]:
+        return await _toil(seconds, fails_at, ctx)
 
     async def order(items: int, fails_at: int, ctx: Any) -> dict[str, str]:
         return await _order(items, fails_at, ctx)
@@ -64,26 +66,37 @@ async def _use(name: str, ctx: ToolContext, value: int) -> int:
     return value
 
 
-async def _toil(seconds: float, ctx: Context) -> dict[str, str]:
+@asynccontextmanager
+async def _at_work(ctx: Context) -> AsyncIterator[Workers]:
+    """While a handler runs, however it ends."""
     workers = WORKERS.get()
     await workers.life.goes_on()
     workers.witnesses.handler_begins(workers.life, ctx)
-    await trio.sleep(seconds)
-    await workers.life.goes_on()
-    return {"token": ctx.token}
+    try:
+        yield workers
+    finally:
+        if not workers.life.is_over:
+            workers.witnesses.handler_ends(workers.life, ctx)
+
+
+async def _toil(seconds: float, fails_at: int, ctx: Context) -> dict[str, str]:
+    async with _at_work(ctx) as workers:
+        await trio.sleep(seconds)
+        await workers.life.goes_on()
+        if ctx.attempt == fails_at:
+            raise ValueError("as it was told")
+        return {"token": ctx.token}
 
 
 async def _order(items: int, fails_at: int, ctx: Context) -> dict[str, str]:
     """Have a batch made and wait for it. At attempt `fails_at` only the first half of that."""
-    workers = WORKERS.get()
-    await workers.life.goes_on()
-    workers.witnesses.handler_begins(workers.life, ctx)
     messages = [{"role": "user", "content": "question"}]
     params = {"model": "claude-haiku-4-5", "max_tokens": 64, "messages": messages}
-    batch = await ctx.submit_batch([{"custom_id": f"item-{n}", "params": params} for n in range(items)], key="only")
-    if ctx.attempt == fails_at:
-        raise ValueError("after the submission")
-    results = await ctx.batch_results(batch)
-    if len(results) != items:
-        raise ValueError(f"{len(results)} results for {items} requests")
-    return {"token": ctx.token}
+    async with _at_work(ctx):
+        batch = await ctx.submit_batch([{"custom_id": f"item-{n}", "params": params} for n in range(items)], key="only")
+        if ctx.attempt == fails_at:
+            raise ValueError("after the submission")
+        results = await ctx.batch_results(batch)
+        if len(results) != items:
+            raise ValueError(f"{len(results)} results for {items} requests")
+        return {"token": ctx.token}

@@ -120,7 +120,7 @@ async def a_handler_works(client: Client) -> None:
     operation = client.operation(once=random.random() < 0.7)
     body = {
         "handler": "toil",
-        "input": {"seconds": random.choice([0.1, 3.0, 20.0, 50.0])},
+        "input": {"seconds": random.choice([0.1, 3.0, 20.0, 50.0]), "fails_at": random.choice([0, 0, 0, 1, 2, 3])},
         "metadata": {"op": operation.name},
         "callback_url": random.choice(HOOKS),
     }

@@ -93,6 +93,7 @@ class World:
         self.receivers = Receivers(random=self.random("receivers"), troubles=profile.receivers, heard=told.heard)
         self.grapevine = Grapevine(self.chaos, profile.deaf_instances)
         self.store.on_commit = told.committed
+        self.steps.never_rests = lambda task: self.broken("nothing turns in circles", f"{task} was the next step")
 
     def random(self, purpose: str) -> Random:
         """Chance for one purpose, so that they do not disturb each other."""
@@ -134,9 +135,11 @@ class World:
                 freeze=self.freeze,
                 settle=self.profile.pace.settle,
             )
-            with self._scope:
-                await self._play(nursery)
-            self._bury()
+            try:
+                with self._scope:
+                    await self._play(nursery)
+            finally:  # or the tasks of the dead would keep the run from ending
+                self._bury()
             nursery.cancel_scope.cancel()
         self.account.sandbox.close()
 

@@ -11,7 +11,7 @@ from simulation.invariants.counts import Counting, Results
 from simulation.invariants.deliveries import Outbox, Webhooks
 from simulation.invariants.jobs import Acknowledged, Endings, Once
 from simulation.invariants.leadership import Fenced, OneSubmitter
-from simulation.invariants.provider import Forgotten, PaidOnce, Polls
+from simulation.invariants.provider import Forgotten, GivenUp, PaidOnce, Polls
 from simulation.invariants.work import Claims, Orders
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ INVARIANTS: tuple[Callable[[World], Invariant], ...] = (
     Fenced,
     OneSubmitter,
     PaidOnce,
+    GivenUp,
     Polls,
     Forgotten,
     Rounds,

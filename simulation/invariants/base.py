@@ -67,5 +67,8 @@ class Invariant:
     def handler_begins(self, life: Life, ctx: Context) -> None:
         """A handler runs."""
 
+    def handler_ends(self, life: Life, ctx: Context) -> None:
+        """It has come to an end of its own, good or bad."""
+
     def at_end(self) -> None:
         """Everything has come to its end."""

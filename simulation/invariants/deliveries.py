@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, ClassVar
 import attrs
 import msgspec
 
-from backburner.delivery_schedule import SCHEDULE
 from simulation.invariants.base import Invariant
 from simulation.mirror import ENDS
 from simulation.store import SECRET, Commit, Row
@@ -19,19 +18,26 @@ from simulation.store import SECRET, Commit, Row
 if TYPE_CHECKING:
     from simulation.network import Message
 
+#: Written down again, not taken from the program: it may be wrong there.
+ATTEMPTS = 8  # before a webhook is given up
+GONE = 410
+
 
 @attrs.define(eq=False)
 class Outbox(Invariant):
     name: ClassVar[str] = "a webhook is owed exactly when its job has ended, once"
 
     _owed: Counter[int] = attrs.field(factory=Counter)  # by job
+    _last_answers: dict[int, int | None] = attrs.field(factory=dict)  # by delivery
 
     def after_commit(self, commit: Commit) -> None:
         for change in commit.changes:
-            if change.table == "deliveries" and change.new is not None:
-                self._check_delivery(change.old, change.new)
             if change.table == "attempts" and change.new is not None:
                 self._check_attempt(change.new)
+        for change in commit.changes:
+            if change.table == "deliveries" and change.new is not None:
+                self._check_delivery(change.old, change.new)
+                self._check_end(change.new)
         for change in commit.changes:
             if change.table == "jobs" and change.new is not None and change.new["status"] in ENDS:
                 self._check_job(change.new)
@@ -50,12 +56,19 @@ class Outbox(Invariant):
             self.broken(f"{new['public_id']} is nearer to being given up without another attempt")
         if (new["status"] == "pending") != (new["next_attempt_at"] is not None):
             self.broken(f"{new['public_id']} is {new['status']}, its next attempt {new['next_attempt_at']}")
-        if new["scheduled"] > len(SCHEDULE):
+        if new["scheduled"] > ATTEMPTS:
             self.broken(f"{new['public_id']} was attempted {new['scheduled']} times")
         if self.mirror.attempts_of[new["id"]] != new["number"]:
             self.broken(f"{new['public_id']} counts {new['number']} of {self.mirror.attempts_of[new['id']]} attempts")
 
+    def _check_end(self, row: Row) -> None:
+        if row["status"] == "failed" and row["scheduled"] < ATTEMPTS:
+            self.broken(f"{row['public_id']} was given up after {row['scheduled']} attempts")
+        if row["status"] == "disabled" and self._last_answers[row["id"]] != GONE:
+            self.broken(f"{row['public_id']} was given up after the answer {self._last_answers[row['id']]}")
+
     def _check_attempt(self, row: Row) -> None:
+        self._last_answers[row["delivery_id"]] = row["status_code"]
         if row["error"] == "internal error":
             self.broken(f"attempt {row['number']} of delivery {row['delivery_id']} broke")
 

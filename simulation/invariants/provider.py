@@ -37,6 +37,27 @@ class PaidOnce(Invariant):
 
 
 @attrs.define(eq=False)
+class GivenUp(Invariant):
+    name: ClassVar[str] = "a batch is given up only when its job is being ended"
+
+    def before_commit(self, commit: Commit) -> None:
+        jobs = {change.new["id"]: change.new for change in commit.changes if change.table == "jobs" and change.new}
+        for change in commit.changes:
+            if change.table == "provider_batches" and change.new is not None and change.new["status"] == "closed":
+                self._check(change.new, jobs.get(change.new["job_id"]) or self.mirror.jobs[change.new["job_id"]])
+
+    def _check(self, row: Row, job: Row) -> None:
+        # No run lasts for the lookback.
+        if job["stopping"] is None and job["status"] not in ("cancelled", "expired") and not self._was_refused(row):
+            self.broken(f"{row['public_id']} was closed as {row['fill']}, {row['error']}: {job['public_id']} goes on")
+
+    def _was_refused(self, row: Row) -> bool:
+        """What these clients ask for is refused only as too large, where nothing is left to be divided."""
+        too_large = any("413" in rule for rule in self.world.profile.provider_faults)
+        return too_large and row["item_count"] == 1 and row["nonce"] not in self.world.account.made
+
+
+@attrs.define(eq=False)
 class Polls(Invariant):
     name: ClassVar[str] = "polls in flight never exceed the limiter"
 

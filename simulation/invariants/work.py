@@ -81,6 +81,11 @@ class Claims(Invariant):
         if job is None or job["status"] in ENDS or claim is None or claim["token"] != ctx.token:
             self.broken(f"{ctx.job_id} runs for {ctx.token}, but it is {job and job['status']}, claimed as {claim}")
 
+    def handler_ends(self, life: Life, ctx: Context) -> None:
+        key = self.mirror.by_public_id[ctx.job_id]
+        if self._runs.get(key) is life:
+            del self._runs[key]
+
 
 @attrs.define(eq=False)
 class Orders(Invariant):

@@ -31,6 +31,14 @@ SERVING = (
         Where(profile={"receivers": {"302": 0.6}}, workloads=("a_webhook_is_sent_again",)),
     ),
     Mutant(
+        "a webhook is given up after one attempt",
+        "webhooks",
+        "delivery_schedule.py",
+        "    if due.scheduled >= len(SCHEDULE):",
+        "    if due.scheduled >= 1:",
+        Where(profile={"receivers": {"500": 0.6}}, workloads=("a_webhook_is_sent_again",)),
+    ),
+    Mutant(
         "the answer is not stored with the job",
         "a repeated POST",
         "storage/idempotency.py",

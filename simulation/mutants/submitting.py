@@ -57,6 +57,14 @@ SUBMITTING = (
         LOST_ANSWERS,
     ),
     Mutant(
+        "what may have been made counts as refused",
+        "nothing is forgotten",
+        "providers/anthropic_errors.py",
+        "        return complaint.error(SubmissionRefused)\n    return complaint.error(SubmissionUnknown)",
+        "        return complaint.error(SubmissionRefused)\n    return complaint.error(SubmissionRefused)",
+        LOST_ANSWERS,
+    ),
+    Mutant(
         "a lost answer is taken for a lost request",
         "submissions",
         "providers/anthropic_errors.py",
