@@ -40,6 +40,7 @@ def engines(url: sa.URL, *, size: int, overflow: int, timeout: float, recycle: f
         pool_timeout=timeout,
         pool_recycle=recycle,
         pool_pre_ping=True,
+        hide_parameters=True,  # they may be secrets, and errors are logged
         isolation_level="READ COMMITTED",
         connect_args={"options": _SESSION, "application_name": "backburner", "connect_timeout": 5},
     )

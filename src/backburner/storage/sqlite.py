@@ -53,7 +53,7 @@ def engines(url: sa.URL) -> tuple[sa.Engine, sa.Engine]:
 
 
 def _engine(url: sa.URL, begin: str, *, read_only: bool = False, **pool: Any) -> sa.Engine:
-    engine = sa.create_engine(url, connect_args={"check_same_thread": False}, **pool)
+    engine = sa.create_engine(url, connect_args={"check_same_thread": False}, hide_parameters=True, **pool)
 
     @sa.event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, _record: object) -> None:
