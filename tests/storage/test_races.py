@@ -10,14 +10,21 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from tests.storage.both import NOW, FixedClock, Stock, later
+from tests.storage.test_results import LINE, ended, page
+from tests.storage.test_work import claim
 
+from backburner.commands import WorkEnded
 from backburner.errors import LeadershipLost, WriteRefused
 from backburner.ids import Ids
 from backburner.model import Job, NewItem, PlannedBatch, SharedItem
-from backburner.states import BatchStatus, JobStatus
-from backburner.storage import accounts, batches, fence, jobs, migrate, staging, submissions
+from backburner.states import BatchStatus, JobStatus, JobType
+from backburner.storage import accounts, batches, fence, jobs, migrate, staging, submissions, work
+from backburner.storage.apply import apply_leader_commands
 from backburner.storage.database import RunAgain, open_database, translated
+from backburner.storage.handler_jobs import QueueRules, make_handler_job
 from backburner.storage.tables import organizations
+from backburner.storage.tables import work as work_table
+from backburner.storage.work_ends import apply_work
 
 
 @pytest.fixture
@@ -117,12 +124,45 @@ def test_a_job_that_is_deleted_while_it_is_retried_leaves_its_requests(both: sa.
         new = Stock(tx).new_job(requests_of=old.key, id="job-retry")
         return staging.make_job(tx, key, new, planned, now=NOW)
 
-    in_order(both, retry, lambda tx: jobs.delete_job(tx, 1, old.id, now=NOW))
+    in_order(both, retry, lambda tx: jobs.delete_job(tx, 1, old.id))
     with both.begin() as tx:
-        while staging.sweep_key(tx, old.key, most=10, now=NOW):
+        while staging.sweep_key(tx, old.key, most=10, before=later(1), now=NOW):
             pass
         (batch,) = Stock(tx).batches(jobs.get_job(tx, 1, "job-retry"))
         assert len(batches.requests_of_batch(tx, batch, lambda index, _: index)) == 4
+
+
+def test_results_that_come_while_their_batch_is_given_up_are_not_counted_as_well(both: sa.Engine):
+    job = made(both, items=3)
+    with both.begin() as tx:
+        stock = Stock(tx)
+        term = stock.term()
+        (batch,) = stock.submitted(job)
+        apply_leader_commands(tx, term, [ended(term, batch)], now=NOW, ids=ids)
+    in_order(
+        both,
+        lambda tx: batches.give_up(tx, batch.key, now=NOW, ids=ids),
+        lambda tx: apply_leader_commands(tx, term, [page(term, batch, _0=LINE)], now=NOW, ids=ids),
+    )
+    with both.begin() as tx:
+        counts = jobs.get_job(tx, 1, job.id).counts
+    assert (counts.expired, counts.succeeded) == (3, 0)
+
+
+def test_a_job_that_is_taken_back_while_it_ends_does_not_end(both: sa.Engine):
+    with both.begin() as tx:
+        new = Stock(tx).new_job(job_type=JobType.JOB, handler="one")
+        job = make_handler_job(tx, new, QueueRules(3), now=NOW)
+        (claimed,) = claim(Stock(tx))
+    done = WorkEnded(job_key=job.key, token=claimed.token, at=NOW, status=JobStatus.COMPLETED, reason="completed")
+    in_order(
+        both,
+        lambda tx: work.recover(tx, now=later(31), ids=ids, expired_before=later(31)),
+        lambda tx: apply_work(tx, [done], ids=ids),
+    )
+    with both.begin() as tx:
+        assert jobs.get_job(tx, 1, job.id).status is JobStatus.RUNNING
+        assert tx.execute(sa.select(work_table.c.state).where(work_table.c.job_id == job.key)).scalar() == work.QUEUED
 
 
 def test_a_second_instance_finds_the_first_organization_made(both: sa.Engine, postgres_database: str):

@@ -46,8 +46,14 @@ def _of_open_batches(tx: sa.Connection, pages: Sequence[ResultPage]) -> list[Res
     return [page for page in pages if page.batch_key in open_keys]
 
 
-_ACCEPTING = sa.select(provider_batches.c.id).where(
-    provider_batches.c.id.in_(sa.bindparam("keys", expanding=True)), provider_batches.c.status == BatchStatus.ENDED
+# Locked, or one that is given up at this moment would have its items counted twice.
+_ACCEPTING = (
+    sa.select(provider_batches.c.id)
+    .where(
+        provider_batches.c.id.in_(sa.bindparam("keys", expanding=True)), provider_batches.c.status == BatchStatus.ENDED
+    )
+    .order_by(provider_batches.c.id)
+    .with_for_update()
 )
 
 

@@ -40,7 +40,9 @@ def _live(tx: sa.Connection, claims: Mapping[str, int]) -> dict[str, Any]:
         jobs.c.id, jobs.c.public_id, jobs.c.stopping, jobs.c.callback_url, jobs.c.created_at, jobs.c.metadata
     ).where(jobs.c.id.in_(keys))
     rows = {row.id: row for row in tx.execute(found.order_by(jobs.c.id).with_for_update())}
-    current = tx.execute(sa.select(work.c.token, work.c.job_id).where(work.c.token.in_(list(claims))))
+    # Locked, or one that another instance takes back at this moment would end and stay in the queue.
+    claimed = sa.select(work.c.token, work.c.job_id).where(work.c.token.in_(list(claims)))
+    current = tx.execute(claimed.order_by(work.c.job_id).with_for_update())
     return {row.token: rows[row.job_id] for row in current}
 
 
