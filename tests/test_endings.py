@@ -194,7 +194,7 @@ async def rows(world: World, table: sa.Table) -> int:
 
 
 async def delete(world: World, job: Job) -> None:
-    await world.database.write(jobs.delete_job, 1, job.id, now=world.clock.now())
+    await world.database.write(jobs.delete_job, 1, job.id)
 
 
 async def retry(world: World, system: System, job: Job) -> Job:

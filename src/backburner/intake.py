@@ -84,7 +84,7 @@ class Intake:
 
     async def drop(self) -> None:
         """Nothing comes of it: the sweeper removes what was staged."""
-        await self.database.write(staging.drop_key, self.key, now=self.clock.now())
+        await self.database.write(staging.drop_key, self.key)
 
 
 async def open_intake(database: Database, clock: Clock, ids: Ids) -> Intake:

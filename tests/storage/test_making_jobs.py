@@ -62,12 +62,31 @@ def test_params_and_odd_values_come_back_as_they_were(stock: Stock, tx: sa.Conne
 def test_an_upload_that_was_swept_meanwhile_makes_no_half_job(stock: Stock, tx: sa.Connection):
     key = staging.draw_key(tx, now=NOW)
     staging.stage_items(tx, key, 0, named("a", "b"), now=NOW)
-    while staging.sweep_key(tx, key, most=10, now=later(4000)):
+    while staging.sweep_key(tx, key, most=10, before=later(1), now=later(4000)):
         pass
     with pytest.raises(Conflict):
         staging.stage_items(tx, key, 2, named("c"), now=later(4000))
     with pytest.raises(Conflict):
         staging.make_job(tx, key, stock.new_job(), [PlannedBatch("batch-x", "nonce", 0, 2, 4)], now=later(4000))
+
+
+def test_an_upload_that_goes_on_while_it_is_swept_is_told(stock: Stock, tx: sa.Connection):
+    key = staging.draw_key(tx, now=NOW)
+    staging.stage_items(tx, key, 0, named(*(f"i{n}" for n in range(25))), now=NOW)
+    assert staging.sweep_key(tx, key, most=10, before=later(1), now=NOW) == 10
+    with pytest.raises(Conflict):
+        staging.stage_items(tx, key, 25, named("late"), now=NOW)
+    with pytest.raises(Conflict):
+        staging.make_job(tx, key, stock.new_job(), [PlannedBatch("batch-x", "nonce", 0, 24, 4)], now=NOW)
+
+
+def test_a_key_that_was_touched_meanwhile_or_has_become_a_job_is_not_swept(stock: Stock, tx: sa.Connection):
+    key = staging.draw_key(tx, now=NOW)
+    staging.stage_items(tx, key, 0, named("a", "b"), now=later(5))
+    assert staging.sweep_key(tx, key, most=10, before=later(1), now=NOW) == 0
+    staging.make_job(tx, key, stock.new_job(), [PlannedBatch("batch-x", "nonce", 0, 1, 4)], now=NOW)
+    assert staging.sweep_key(tx, key, most=10, before=later(9), now=NOW) == 0
+    assert count(tx, items_table) == 2
 
 
 def test_sweeping_goes_in_steps_and_finishes(stock: Stock, tx: sa.Connection):
@@ -77,14 +96,14 @@ def test_sweeping_goes_in_steps_and_finishes(stock: Stock, tx: sa.Connection):
     assert staging.loose_key_before(tx, later(1)) == key
     steps: list[int] = []
     while steps[-1:] != [0]:
-        steps.append(staging.sweep_key(tx, key, most=10, now=NOW))
+        steps.append(staging.sweep_key(tx, key, most=10, before=later(1), now=NOW))
     assert steps == [10, 10, 5, 10, 10, 5, 0]
     assert [count(tx, table) for table in (items_table, requests, loose_keys)] == [0, 0, 0]
 
 
 def test_a_dropped_upload_is_swept_at_once(stock: Stock, tx: sa.Connection):
     key = staging.draw_key(tx, now=NOW)
-    staging.drop_key(tx, key, now=NOW)
+    staging.drop_key(tx, key)
     assert staging.loose_key_before(tx, later(-3600)) == key
 
 
@@ -107,17 +126,17 @@ def test_requests_that_are_shared_stay_as_long_as_they_are_needed(stock: Stock, 
     key = shared(stock, old, first=2)
     new = stock.new_job(requests_of=old.key, retry_of=old.id)
     job = staging.make_job(tx, key, new, [PlannedBatch("batch-r", "nonce", 0, 1, 4)], now=NOW)
-    jobs.delete_job(tx, 1, old.id, now=NOW)
+    jobs.delete_job(tx, 1, old.id)
     assert staging.loose_key_before(tx, NOW) == old.key
-    while staging.sweep_key(tx, old.key, most=10, now=NOW):
+    while staging.sweep_key(tx, old.key, most=10, before=later(1), now=NOW):
         pass
     (batch,) = stock.batches(job)
     assert batches.requests_of_batch(tx, batch, lambda i, params: (i, params)) == [(0, '{"n":2}'), (1, '{"n":3}')]
     assert staging.loose_key_before(tx, NOW) is None  # looked at again later
     jobs.cancel_job(tx, 1, job.id, now=NOW, ids=stock.ids)
-    jobs.delete_job(tx, 1, job.id, now=NOW)
+    jobs.delete_job(tx, 1, job.id)
     for loose in (job.key, old.key):
-        while staging.sweep_key(tx, loose, most=10, now=NOW):
+        while staging.sweep_key(tx, loose, most=10, before=later(1), now=NOW):
             pass
     assert [count(tx, table) for table in (items_table, requests, results, loose_keys)] == [0, 0, 0, 0]
 
@@ -125,7 +144,7 @@ def test_requests_that_are_shared_stay_as_long_as_they_are_needed(stock: Stock, 
 def test_a_job_that_was_deleted_is_not_retried(stock: Stock, tx: sa.Connection):
     old = finished(stock)
     key = shared(stock, old)
-    jobs.delete_job(tx, 1, old.id, now=NOW)
+    jobs.delete_job(tx, 1, old.id)
     with pytest.raises(Conflict):
         staging.make_job(tx, key, stock.new_job(requests_of=old.key), [PlannedBatch("b", "n", 0, 3, 4)], now=NOW)
 
@@ -139,11 +158,11 @@ def test_a_job_without_items_is_no_batch(stock: Stock, tx: sa.Connection):
 def test_a_terminal_job_is_deleted_and_no_other(stock: Stock, tx: sa.Connection):
     job = stock.job()
     with pytest.raises(Conflict):
-        jobs.delete_job(tx, 1, job.id, now=NOW)
+        jobs.delete_job(tx, 1, job.id)
     with pytest.raises(NotFound):
-        jobs.delete_job(tx, 2, job.id, now=NOW)
+        jobs.delete_job(tx, 2, job.id)
     jobs.cancel_job(tx, 1, job.id, now=NOW, ids=stock.ids)
-    assert jobs.delete_job(tx, 1, job.id, now=NOW).status is JobStatus.CANCELLED
+    assert jobs.delete_job(tx, 1, job.id).status is JobStatus.CANCELLED
     with pytest.raises(NotFound):
         jobs.get_job(tx, 1, job.id)
 

@@ -91,7 +91,7 @@ def test_a_busy_receiver_or_organization_is_left_alone(stock: Stock, tx: sa.Conn
 
 def test_a_delivery_outlives_its_job(stock: Stock, tx: sa.Connection):
     job = ended(stock)
-    jobs.delete_job(tx, 1, job.id, now=NOW)
+    jobs.delete_job(tx, 1, job.id)
     (due,) = claim(tx)
     assert deliveries.record_attempts(tx, [attempted(due.key, 1, code=200)]) == []
     assert deliveries.pending_deliveries(tx) == 0

@@ -188,6 +188,6 @@ def test_a_batch_that_was_deleted_is_not_made_again_by_the_next_attempt(stock: S
     (held,) = claim(stock, room(1))
     made = child(stock, job, held.token)
     jobs.cancel_job(stock.tx, 1, made, now=NOW, ids=stock.ids)
-    jobs.delete_job(stock.tx, 1, made, now=NOW)
+    jobs.delete_job(stock.tx, 1, made)
     assert child(stock, job, held.token) == made
     assert batches_of(stock) == set()

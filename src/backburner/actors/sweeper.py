@@ -99,9 +99,9 @@ class Sweeper:
             log.warning("cancelling an old batch failed", batch=batch.id, error=str(error))
 
     async def _sweep_rows(self) -> None:
-        while (key := await self._loose_key()) is not None:
+        while (key := await self.database.read(staging.loose_key_before, self.clock.now() - STALE)) is not None:
             while await self._fenced(  # noqa: ASYNC110
-                staging.sweep_key, key, most=SWEPT_ROWS, now=self.clock.now()
+                staging.sweep_key, key, most=SWEPT_ROWS, before=self.clock.now() - STALE, now=self.clock.now()
             ):
                 await trio.sleep(PAUSE)
 
@@ -128,9 +128,6 @@ class Sweeper:
         before = self.clock.now() - self.pace.audit_kept
         while await self._fenced(audit.sweep, before=before, most=SWEPT_ROWS):  # noqa: ASYNC110
             await trio.sleep(PAUSE)
-
-    async def _loose_key(self) -> int | None:
-        return await self.database.read(staging.loose_key_before, self.clock.now() - STALE)
 
     async def _fenced(self, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         return await self.database.write(fenced, self.mandate.term, work, *args, **kwargs)

@@ -86,6 +86,6 @@ async def delete_job(call: Call, job_id: str) -> Response:
     await call.nothing()
     require_id("job", job_id)
     services = call.services
-    job = await call.change(jobs.delete_job, call.organization_key, job_id, now=services.clock.now())
+    job = await call.change(jobs.delete_job, call.organization_key, job_id)
     services.changes.changed([job_id])
     return reply(job_json(job))

@@ -79,7 +79,7 @@ def make_child(
         raise Conflict("claim_lost", f"{child.parent} has passed to another attempt, or has ended.")
     known = child_of(tx, child)
     if known is not None:
-        staging.drop_key(tx, key, now=now)
+        staging.drop_key(tx, key)
         return known
     shown = attrs.evolve(new, metadata={**new.metadata, "parent_job_id": child.parent, "child_key": child.key})
     tx.execute(sa.insert(children).values(parent_id=parent_key, key=child.key, child_public_id=new.id))

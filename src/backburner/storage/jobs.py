@@ -19,7 +19,7 @@ from backburner.storage.notifications import announce_jobs, announce_work
 from backburner.storage.rows import job_of, select_jobs
 from backburner.storage.settle import close_batch, finish_job, open_batches, settle_job
 from backburner.storage.statements import bound
-from backburner.storage.tables import jobs, loose_keys, provider_batches
+from backburner.storage.tables import CONDEMNED, jobs, loose_keys, provider_batches
 
 _JOB = select_jobs().where(jobs.c.public_id == bound("job", jobs.c.public_id))
 _OWN_JOB = _JOB.where(jobs.c.organization_id == bound("organization", jobs.c.organization_id))
@@ -113,7 +113,7 @@ def lock_job(tx: sa.Connection, organization_key: int | None, public_id: str) ->
     return get_job(tx, organization_key, public_id)
 
 
-def delete_job(tx: sa.Connection, organization_key: int, public_id: str, *, now: datetime) -> Job:
+def delete_job(tx: sa.Connection, organization_key: int, public_id: str) -> Job:
     """Delete a terminal job; its items, results and requests follow. Returns what it was.
 
     Requests that a retry shares stay for it, and a pending delivery is still made. Raises NotFound and Conflict.
@@ -123,7 +123,7 @@ def delete_job(tx: sa.Connection, organization_key: int, public_id: str, *, now:
         raise Conflict("job_not_terminal", f"The job is {job.status}; cancel it first.")
     tx.execute(sa.delete(provider_batches).where(provider_batches.c.job_id == job.key))
     tx.execute(sa.delete(jobs).where(jobs.c.id == job.key))
-    tx.execute(sa.insert(loose_keys).values(id=job.key, touched_at=now.replace(year=2000)))
+    tx.execute(sa.insert(loose_keys).values(id=job.key, touched_at=CONDEMNED))
     announce_jobs(tx, [job.id])
     return job
 

@@ -68,7 +68,7 @@ def make_job_once(
         row = tx.execute(sa.select(table).where(*mine).with_for_update()).first()
         made = _made(tx, attempt, row, now)
         if made is not None:
-            staging.drop_key(tx, key, now=now)
+            staging.drop_key(tx, key)
             return Already(made)
         tx.execute(sa.update(table).where(*mine).values(**values))
     return staging.make_job(tx, key, new, planned, now=now, quotas=quotas)

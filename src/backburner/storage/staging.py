@@ -18,6 +18,7 @@ from backburner.storage.notifications import announce_jobs, announce_work
 from backburner.storage.quotas import UNLIMITED, Quotas, take_room
 from backburner.storage.statements import bound
 from backburner.storage.tables import (
+    CONDEMNED,
     conversations,
     items,
     jobs,
@@ -33,7 +34,9 @@ ITEM_COLUMNS = ("job_id", "idx", "custom_id", "request_idx", "size", "agent_id")
 LOOKUP = 500  # custom ids in one query
 
 _DRAWN = sa.insert(loose_keys).returning(loose_keys.c.id)
-_TAKEN = sa.delete(loose_keys).where(loose_keys.c.id == bound("taken", loose_keys.c.id))
+_TAKEN = sa.delete(loose_keys).where(
+    loose_keys.c.id == bound("taken", loose_keys.c.id), loose_keys.c.touched_at > CONDEMNED
+)
 
 
 def draw_key(tx: sa.Connection, *, now: datetime) -> int:
@@ -73,8 +76,8 @@ def stage_shared_items(tx: sa.Connection, key: int, first: int, shared: Sequence
 
 
 def _touch(tx: sa.Connection, key: int, now: datetime) -> None:
-    touched = tx.execute(sa.update(loose_keys).where(loose_keys.c.id == key).values(touched_at=now))
-    if touched.rowcount == 0:
+    mine = loose_keys.c.id == key, loose_keys.c.touched_at > CONDEMNED
+    if tx.execute(sa.update(loose_keys).where(*mine).values(touched_at=now)).rowcount == 0:
         raise _swept()
 
 
@@ -93,9 +96,9 @@ def _duplicates(tx: sa.Connection, key: int, first: int, custom_ids: Sequence[st
     return [(position, earlier) for position, earlier in positions if position != earlier]
 
 
-def drop_key(tx: sa.Connection, key: int, *, now: datetime) -> None:
+def drop_key(tx: sa.Connection, key: int) -> None:
     """Leave what was staged under `key` to the sweeper, at once."""
-    tx.execute(sa.update(loose_keys).where(loose_keys.c.id == key).values(touched_at=now.replace(year=2000)))
+    tx.execute(sa.update(loose_keys).where(loose_keys.c.id == key).values(touched_at=CONDEMNED))
 
 
 def make_job(
@@ -203,17 +206,22 @@ _LOOSE = (
 )
 
 
-def sweep_key(tx: sa.Connection, key: int, *, most: int, now: datetime) -> int:
+def sweep_key(tx: sa.Connection, key: int, *, most: int, before: datetime, now: datetime) -> int:
     """Delete up to `most` rows of a loose key, the key itself last. Returns how many rows went; 0: the key is done.
 
-    Requests that a retry still uses stay; the key is then looked at again later.
+    A key that was touched since `before`, or has become a job, is left alone. Requests that a retry still uses stay;
+    the key is then looked at again later.
     """
+    stale = loose_keys.c.id == key, loose_keys.c.touched_at < before
+    # Before the first row goes, so that whoever stages under this key is told, instead of losing rows that it counts.
+    if tx.execute(sa.update(loose_keys).where(*stale).values(touched_at=CONDEMNED)).rowcount == 0:
+        return 0
     for table in (items, results, conversations, turns, tool_calls):
         gone = _delete_some(tx, table, key, most)
         if gone:
             return gone
     if tx.execute(sa.select(jobs.c.id).where(jobs.c.requests_of == key).limit(1)).first() is not None:
-        _touch(tx, key, now)
+        tx.execute(sa.update(loose_keys).where(loose_keys.c.id == key).values(touched_at=now))
         return 0
     gone = _delete_some(tx, requests, key, most)
     if not gone:

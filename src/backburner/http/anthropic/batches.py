@@ -68,7 +68,7 @@ async def delete_batch(call: Call, batch_id: str) -> Response:
     if not job.status.is_terminal:
         raise Conflict("job_not_terminal", "A batch can be deleted when it has ended; cancel it first.")
     deleting = attrs.evolve(call, object_id=job.id)
-    await deleting.change(jobs.delete_job, call.organization_key, job.id, now=services.clock.now())
+    await deleting.change(jobs.delete_job, call.organization_key, job.id)
     services.changes.changed([job.id])
     return reply({"id": batch_id, "type": "message_batch_deleted"})
 

@@ -76,6 +76,6 @@ async def delete(call: Call, job_id: str) -> Response:
     """The job as it was. 409 while it has not ended."""
     require_id("job", job_id)
     services = call.services
-    job = await call.change(jobs.delete_job, call.organization_key, job_id, now=services.clock.now())
+    job = await call.change(jobs.delete_job, call.organization_key, job_id)
     services.changes.changed([job_id])
     return reply(job_json(job))

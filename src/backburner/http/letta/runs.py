@@ -75,7 +75,7 @@ async def delete_run(call: Call, run_id: str) -> Response:
     run = await find_run(call, run_id)
     if job.counts is None or job.counts.total > 1:
         raise Conflict("run_of_many", f"The run is one of many of the batch {job.id}; delete that.")
-    await call.change(jobs.delete_job, call.organization_key, job.id, now=call.services.clock.now())
+    await call.change(jobs.delete_job, call.organization_key, job.id)
     call.services.changes.changed([job.id])
     return reply(letta_run(run))
 

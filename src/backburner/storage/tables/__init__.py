@@ -6,7 +6,7 @@ from backburner.storage.tables.agent import conversations, tool_calls, turns
 from backburner.storage.tables.batch import provider_batches, results, step_feedback
 from backburner.storage.tables.calls import audit_log, idempotency_keys
 from backburner.storage.tables.delivery import attempts, deliveries
-from backburner.storage.tables.job import items, job_metadata, jobs, loose_keys, requests
+from backburner.storage.tables.job import CONDEMNED, items, job_metadata, jobs, loose_keys, requests
 from backburner.storage.tables.parts import metadata
 from backburner.storage.tables.people import api_keys, organizations, quota_use, users, webhook_secrets
 from backburner.storage.tables.queue import children, work
@@ -14,6 +14,7 @@ from backburner.storage.tables.server import leader_epoch, leader_heartbeat, lea
 from backburner.storage.tables.upload import file_parts, files
 
 __all__ = [
+    "CONDEMNED",
     "api_keys",
     "attempts",
     "audit_log",

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import sqlalchemy as sa
 
 from backburner.states import JobStatus, JobType
 from backburner.storage.columns import JsonText, Key, Name
 from backburner.storage.tables.parts import count, key, metadata, outcome_counts, public_id, time
+
+#: When a loose key was touched that is nobody's any more. Nothing can be staged under it, and no job be made of it.
+CONDEMNED = datetime(2000, 1, 1, tzinfo=UTC)
 
 # Keys whose items, requests and results belong to no job: an upload under way, one that broke off, a deleted job.
 # Every job's key is drawn here, before its items are staged. What has not been touched for a while is swept.
