@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Sequence
 
 import msgspec
 
-from simulation.crash_points import MIGRATE, SCENARIOS, crash_at_all
+from simulation.crash_points import MIGRATE, SCENARIOS, crash_at, crash_at_all, points
 from simulation.mutants import MUTANTS
 from simulation.mutation import HEADING, MOST_SEEDS, Found, hunt_all
 from simulation.seeds import Progress, be_quiet, run_seed, run_seeds
@@ -23,7 +24,9 @@ def main(arguments: Sequence[str]) -> int:
     if asked.mutants is not None:
         return _mutants(asked.mutants, asked.most, asked.jobs)
     if asked.crash_points is not None:
-        return _crash_points(asked.crash_points, asked.every)
+        if asked.at_step is not None:
+            return _crash_point(asked.crash_points[0], asked.at_step)
+        return _crash_points(asked.crash_points, asked.every, asked.jobs)
     if asked.seed is not None:
         return _one(asked.seed, asked.until_step)
     return _many(asked.seeds, asked.jobs)
@@ -39,6 +42,11 @@ def _parser() -> argparse.ArgumentParser:
         "--crash-points", nargs="*", choices=[*SCENARIOS, MIGRATE], help="crash scenarios at every step"
     )
     parser.add_argument("--every", type=int, default=1, help="with --crash-points: only every n-th step")
+    parser.add_argument(
+        "--at-step",
+        type=int,
+        help="with --crash-points NAME: only at this step, and show every event",
+    )
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--hunt", metavar="MUTANT", help=argparse.SUPPRESS)  # in the mutant itself
     parser.add_argument("--first", type=int, default=0, help=argparse.SUPPRESS)
@@ -63,9 +71,9 @@ def _one(seed: int, until_step: int | None) -> int:
 
 
 def _many(seeds: range, jobs: int) -> int:
-    progress = Progress(len(seeds), _say)
+    progress = Progress("seeds", len(seeds), _say)
     for outcome in run_seeds(seeds, jobs=jobs):
-        progress.add(outcome)
+        progress.add(outcome.report)
     _say(progress.line())
     return bool(progress.failed)
 
@@ -91,15 +99,21 @@ def _mutants(names: Sequence[str], most: int, jobs: int) -> int:
     return bool(missed)
 
 
-def _crash_points(names: Sequence[str], every: int) -> int:
-    failed = 0
-    for name in names or [*SCENARIOS, MIGRATE]:
-        points, reports = crash_at_all(name, every=every)
-        failed += len(reports)
-        _say(f"{name}: crashed at {points} steps, {len(reports)} violations")
-        for report in reports:
-            _say(report)
-    return bool(failed)
+def _crash_point(name: str, step: int) -> int:
+    crash = crash_at(name, step, show=_say)
+    _say(crash.report or f"{name}, killed at step {step}: no violation")
+    return bool(crash.report)
+
+
+def _crash_points(names: Sequence[str], every: int, jobs: int) -> int:
+    places = points(names, every=every)
+    for name, steps in Counter(name for name, _ in places).items():
+        _say(f"{name}: {steps} steps to crash at")
+    progress = Progress("crashes", len(places), _say)
+    for crash in crash_at_all(places, jobs=jobs):
+        progress.add(crash.report)
+    _say(progress.line())
+    return bool(progress.failed)
 
 
 if __name__ == "__main__":

@@ -39,6 +39,11 @@ class Steps(trio.abc.Instrument):
         """Call `do` before an instance takes that step of its own."""
         self._of_life[life, step] = do
 
+    @property
+    def never_taken(self) -> list[tuple[str, int]]:
+        """The steps of instances at which something was to be done, and which have not been taken."""
+        return list(self._of_life)
+
     def before_task_step(self, task: trio.lowlevel.Task) -> None:
         self.trace.took_step(task.name)
         life = task.context.get(LIFE)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import shlex
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
 
 import attrs
 import trio
@@ -13,13 +15,14 @@ from simulation import migrating
 from simulation.chaos import Rates
 from simulation.clients import Client
 from simulation.profile import Profile
-from simulation.seeds import reported
+from simulation.seeds import described, in_processes
 from simulation.workloads import HOOKS, Workload, a_handler_works, agents_use_tools, download, make_batch
-from simulation.world import World, simulate
+from simulation.world import Show, World, simulate
 
 HOOK = HOOKS[0]
 MIGRATE = "migrate"  # the only one that is no story
 VICTIM = "i0.1"
+UNDISTURBED = 0  # as a step: nobody is killed
 
 
 @attrs.frozen(kw_only=True)
@@ -104,34 +107,68 @@ def profile_of(scenario: Scenario) -> Profile:
     )
 
 
+@attrs.frozen(kw_only=True)
+class Crash:
+    """What came of killing the instance at a step of its own; `report` is empty when every promise was kept."""
+
+    name: str
+    step: int
+    report: str
+
+
 def steps_of(name: str) -> int:
-    """How many steps the instance takes when nobody kills it."""
-    world = _play(SCENARIOS[name], None)
-    assert world.violation is None, reported(0, world)
-    return world.steps.count_of[VICTIM]
+    """How many steps the instance takes when nobody kills it; for a migration, instructions."""
+    return migrating.length() if name == MIGRATE else _play(name, UNDISTURBED).steps.count_of[VICTIM]
 
 
-def crash_at(name: str, step: int) -> str:
-    """Kill the instance before that step of its own; what was violated, if so."""
-    world = _play(SCENARIOS[name], step)
-    return "" if world.violation is None else f"{name}, killed at step {step}\n{reported(0, world)}"
+def crash_at(name: str, step: int, *, show: Show | None = None) -> Crash:
+    """Kill the instance before that step of its own."""
+    try:
+        found = migrating.cut_off_at(step) if name == MIGRATE else _what_broke(name, step, show)
+    except Exception:  # a bug of the simulation must not hide the other points
+        found = f"the simulation broke\n{traceback.format_exc()}"
+    return Crash(name=name, step=step, report=found and f"{name}, killed at step {step}: {found}\n{replay(name, step)}")
 
 
-def crash_at_all(name: str, *, every: int = 1) -> tuple[int, list[str]]:
-    """How many steps there were to crash at, and what was violated."""
-    if name == MIGRATE:
-        cuts = migrating.points(every)
-        return len(cuts), [report for cut in cuts if (report := migrating.cut_off_at(cut))]
-    points = range(1, steps_of(name) + 1, every)
-    return len(points), [report for step in points if (report := crash_at(name, step))]
+def replay(name: str, step: int) -> str:
+    """The command that does it again."""
+    return f"replay: ./scripts/simulate --crash-points {shlex.quote(name)} --at-step {step}"
 
 
-def _play(scenario: Scenario, step: int | None) -> World:
+def points(names: Sequence[str], *, every: int = 1) -> list[tuple[str, int]]:
+    """All places to crash at. A story that fails by itself has only one, at which nobody is killed."""
+    return [(name, step) for name in names or [*SCENARIOS, MIGRATE] for step in _steps(name, every)]
+
+
+def _steps(name: str, every: int) -> Sequence[int]:
+    if crash_at(name, UNDISTURBED).report:
+        return [UNDISTURBED]
+    return range(1, steps_of(name) + 1, every * (migrating.AT_A_TIME if name == MIGRATE else 1))
+
+
+def crash_at_all(places: Sequence[tuple[str, int]], *, jobs: int) -> Iterator[Crash]:
+    """What came of each as they come, in no order when there are several jobs."""
+    return in_processes(_crash_at, places, jobs=jobs)
+
+
+def _crash_at(place: tuple[str, int]) -> Crash:
+    return crash_at(*place)
+
+
+def _what_broke(name: str, step: int, show: Show | None) -> str:
+    world = _play(name, step, show)
+    if world.violation is None and world.steps.never_taken:
+        return f"nothing was killed, it took only {world.steps.count_of[VICTIM]} steps"
+    return described(world)
+
+
+def _play(name: str, step: int, show: Show | None = None) -> World:
     def prepare(world: World) -> None:
-        if step is not None:
+        if step != UNDISTURBED:
             world.steps.at_step_of(VICTIM, step, lambda: _kill(world))
 
-    return simulate(profile_of(scenario), workloads=[scenario.story], prepare=prepare)
+    scenario = SCENARIOS[name]
+    return simulate(profile_of(scenario), workloads=[scenario.story], show=show, prepare=prepare)
 
 
 def _kill(world: World) -> None:

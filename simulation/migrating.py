@@ -13,11 +13,11 @@ from backburner.clock import SystemClock
 from backburner.storage import migrate
 from backburner.storage.database import Database, open_database
 
-AT_A_TIME = 50  # of the instructions of SQLite's machine; all migrations together take some 14,000
+AT_A_TIME = 50  # steps, which here are instructions of SQLite's machine; all migrations together take some 14,000
 
 
-def points(every: int = 1) -> range:
-    """After how many instructions it is cut off; the last one is its whole length."""
+def length() -> int:
+    """How many instructions all migrations take together."""
     database = _new()
     taken = count(1)
     total = 0
@@ -30,22 +30,25 @@ def points(every: int = 1) -> range:
     _raw(database).set_progress_handler(tick, 1)
     _prepare(database)
     database.close()
-    return range(1, total, AT_A_TIME * every)
+    return total
 
 
 def cut_off_at(instructions: int) -> str:
-    """What is wrong after a cut at that place and another start; empty when nothing is."""
+    """What is wrong after a cut at that place (0: none) and another start; empty when nothing is."""
     database, done = _new(), count(1)
     # Once: the rollback goes through.
     _raw(database).set_progress_handler(lambda: next(done) == instructions, 1)
     with suppress(sa.exc.OperationalError):
         _prepare(database)
     _raw(database).set_progress_handler(None, 0)
+    if (taken := next(done) - 1) < instructions:
+        database.close()
+        return f"nothing was cut off, it took only {taken} instructions"
     _prepare(database)
     with database.writing.connect() as tx:
         schema = migrate.schema_of(tx)
     database.close()
-    return "" if schema is migrate.Schema.CURRENT else f"migrate, cut off after {instructions} instructions: {schema}"
+    return "" if schema is migrate.Schema.CURRENT else f"the schema is {schema}"
 
 
 def _new() -> Database:

@@ -7,6 +7,7 @@ import multiprocessing
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 import attrs
 import structlog
@@ -14,6 +15,9 @@ import structlog
 from simulation.profile import draw
 from simulation.where import AS_DRAWN, Where
 from simulation.world import World, simulate
+
+T = TypeVar("T")
+U = TypeVar("U")
 
 
 @attrs.frozen(kw_only=True)
@@ -51,9 +55,9 @@ def run_seed(
         report = f"seed {seed} broke the simulation\n{traceback.format_exc()}{replay(seed)}"
         return Outcome(seed=seed, steps=0, digest="", invariant="the simulation works", report=report)
     invariant = "" if world.violation is None else world.violation.invariant
-    return Outcome(
-        seed=seed, steps=world.trace.step, digest=world.trace.digest, invariant=invariant, report=reported(seed, world)
-    )
+    found = described(world)
+    report = found and f"seed {seed}, {found}\n{replay(seed)}"
+    return Outcome(seed=seed, steps=world.trace.step, digest=world.trace.digest, invariant=invariant, report=report)
 
 
 def replay(seed: int) -> str:
@@ -61,37 +65,43 @@ def replay(seed: int) -> str:
     return f"replay: ./scripts/simulate --seed {seed}"
 
 
-def reported(seed: int, world: World) -> str:
+def described(world: World) -> str:
     """A violation in full; empty without one."""
     found = world.violation
     if found is None:
         return ""
-    cause = "" if found.cause is None else "".join(traceback.format_exception(found.cause))
+    cause = "" if found.cause is None else "".join(traceback.format_exception(found.cause)).rstrip()
     lines = (
-        f"seed {seed}, step {found.step}: violated: {found.invariant}",
+        f"step {found.step}: violated: {found.invariant}",
         f"    {found.what}",
         f"profile: {world.profile}",
         "the last events:",
         *found.last,
-        cause + replay(seed),
+        cause,
     )
-    return "\n".join(lines)
+    return "\n".join(filter(None, lines))
 
 
 def run_seeds(seeds: Sequence[int], *, jobs: int) -> Iterator[Outcome]:
     """Outcomes as they come, in no order when there are several jobs."""
+    return in_processes(run_seed, seeds, jobs=jobs)
+
+
+def in_processes(run: Callable[[T], U], asked: Sequence[T], *, jobs: int) -> Iterator[U]:
+    """What comes of each, at once when it is known: in no order when there are several jobs."""
     if jobs == 1:
         be_quiet()
-        yield from map(run_seed, seeds)
+        yield from map(run, asked)
         return
     with multiprocessing.get_context("spawn").Pool(jobs, initializer=be_quiet) as pool:
-        yield from pool.imap_unordered(run_seed, seeds, chunksize=4)
+        yield from pool.imap_unordered(run, asked)  # one by one: a failure does not wait for its neighbours
 
 
 @attrs.define
 class Progress:
     """Prints how far it is, every few seconds."""
 
+    what: str
     total: int
     say: Callable[[str], None]
     every: float = 10.0
@@ -100,11 +110,12 @@ class Progress:
     _began: float = attrs.field(factory=time.monotonic)
     _said: float = attrs.field(factory=time.monotonic)
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, report: str) -> None:
+        """One is done; its report is shown now."""
         self.done += 1
-        self.failed += bool(outcome.report)
-        if outcome.report:
-            self.say(outcome.report)
+        self.failed += bool(report)
+        if report:
+            self.say(report)
         if time.monotonic() - self._said >= self.every:
             self._said = time.monotonic()
             self.say(self.line())
@@ -112,6 +123,6 @@ class Progress:
     def line(self) -> str:
         seconds = max(1e-9, time.monotonic() - self._began)
         return (
-            f"{self.done} of {self.total} seeds in {seconds:.0f} s, {self.done / seconds:.2f} seeds/s, "
-            f"{self.failed} violations"
+            f"{self.done} of {self.total} {self.what} in {seconds:.0f} s, {self.done / seconds:.2f} a second, "
+            f"{self.failed} of them broke a promise"
         )
