@@ -127,7 +127,12 @@ def crash_at(name: str, step: int, *, show: Show | None = None) -> Crash:
         found = migrating.cut_off_at(step) if name == MIGRATE else _what_broke(name, step, show)
     except Exception:  # a bug of the simulation must not hide the other points
         found = f"the simulation broke\n{traceback.format_exc()}"
-    return Crash(name=name, step=step, report=found and f"{name}, killed at step {step}: {found}\n{replay(name, step)}")
+    return Crash(name=name, step=step, report=found and f"{told(name, step)}: {found}\n{replay(name, step)}")
+
+
+def told(name: str, step: int) -> str:
+    """What was done, for people."""
+    return f"{name}, nobody killed" if step == UNDISTURBED else f"{name}, killed at step {step}"
 
 
 def replay(name: str, step: int) -> str:

@@ -9,12 +9,14 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from pathlib import Path
 
 import attrs
 import msgspec
 
 from simulation.mutants import MUTANTS, Mutant
+from simulation.seeds import replay
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "backburner"
@@ -36,12 +38,16 @@ class Verdict:
 
     @property
     def row(self) -> str:
-        seed = "NOT FOUND" if self.found.seed is None else str(self.found.seed)
-        found = self.found
-        return f"| {self.mutant.name} | {self.mutant.promise} | {found.invariant or '-'} | {seed} | {found.tried} |"
+        mutant, found = self.mutant, self.found
+        again = "NOT FOUND" if found.seed is None else f"`{replay(found.seed, mutant.name)}`"
+        return f"| {mutant.name} | {mutant.promise} | {found.invariant or '-'} | {found.tried} | {again} |"
 
 
-HEADING = "| bug | promise | found by | seed | seeds tried |\n|---|---|---|---|---|"
+HEADING = "| bug | promise | found by | seeds tried | found again by |\n|---|---|---|---|---|"
+
+
+def named(name: str) -> Mutant:
+    return next(mutant for mutant in MUTANTS if mutant.name == name)
 
 
 def mutated(mutant: Mutant, text: str) -> str:
@@ -58,27 +64,47 @@ def check_mutant(mutant: Mutant) -> None:
 
 def hunt(mutant: Mutant, most: int = MOST_SEEDS) -> Verdict:
     """Run seeds against a copy of the source with the bug until one finds it."""
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / "backburner"
-        shutil.copytree(SOURCE, copy, ignore=shutil.ignore_patterns("__pycache__"))
-        file = copy / mutant.file
-        file.write_text(mutated(mutant, file.read_text()))
-        found = _search(mutant, folder, 0, most)
-        while found.seed is not None and _search(mutant, str(SOURCE.parent), found.seed, found.tried).seed is not None:
-            found = _search(mutant, folder, found.tried, most)  # without the bug the seed does not pass either
+    with _source_with(mutant) as source:
+        found = _search(mutant, source, 0, most)
+        while found.seed is not None and _search(mutant, SOURCE.parent, found.seed, found.tried).seed is not None:
+            found = _search(mutant, source, found.tried, most)  # without the bug the seed does not pass either
     return Verdict(mutant, found)
 
 
-def _search(mutant: Mutant, source: str, first: int, most: int) -> Found:
-    """Run seeds from `first` to before `most` in a process of its own, with the program from that folder."""
-    done = subprocess.run(
-        [sys.executable, "-m", "simulation", "--hunt", mutant.name, "--first", str(first), "--most", str(most)],
+def run_mutant(mutant: Mutant, seed: int, until_step: int | None = None) -> int:
+    """Run one seed with the bug, showing every event; the exit code, 1 when a promise was broken."""
+    until = [] if until_step is None else ["--until-step", str(until_step)]
+    with _source_with(mutant) as source:
+        return _run(mutant, source, "--seed", str(seed), *until).returncode
+
+
+@contextmanager
+def _source_with(mutant: Mutant) -> Iterator[Path]:
+    """A copy of the program with the bug."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / SOURCE.name
+        shutil.copytree(SOURCE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+        file = copy / mutant.file
+        file.write_text(mutated(mutant, file.read_text()))
+        yield Path(folder)
+
+
+def _search(mutant: Mutant, source: Path, first: int, most: int) -> Found:
+    """Run seeds from `first` to before `most`."""
+    done = _run(mutant, source, "--first", str(first), "--most", str(most), stdout=subprocess.PIPE)
+    done.check_returncode()
+    return msgspec.json.decode(done.stdout, type=Found)
+
+
+def _run(mutant: Mutant, source: Path, *options: str, stdout: int | None = None) -> subprocess.CompletedProcess[bytes]:
+    """A process of its own, with the program from that folder."""
+    return subprocess.run(
+        [sys.executable, "-m", "simulation", "--hunt", mutant.name, *options],
         env={**os.environ, "PYTHONPATH": f"{source}{os.pathsep}{ROOT}"},
         cwd=ROOT,
-        stdout=subprocess.PIPE,
-        check=True,
+        stdout=stdout,
+        check=False,
     )
-    return msgspec.json.decode(done.stdout, type=Found)
 
 
 def hunt_all(names: Sequence[str], most: int, *, jobs: int) -> Iterator[Verdict]:

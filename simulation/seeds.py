@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import shlex
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -29,6 +30,7 @@ class Outcome:
     digest: str
     invariant: str
     report: str
+    is_cut_off: bool = False  # it was stopped at a step, and says nothing of what comes after
 
 
 def be_quiet() -> None:
@@ -40,29 +42,45 @@ def run_seed(
     seed: int,
     *,
     where: Where = AS_DRAWN,
+    again: str = "",
     show: Callable[[str], None] | None = None,
     until_step: int | None = None,
 ) -> Outcome:
-    """Run one seed to its end, or to a step."""
+    """Run one seed to its end, or to a step. `again` says how to do it again, if not simply by the seed."""
+    again = again or replay(seed)
+    is_cut_off = False
 
     def prepare(world: World) -> None:
+        def stop() -> None:
+            nonlocal is_cut_off
+            is_cut_off = True
+            world.stop()
+
         if until_step is not None:
-            world.steps.after(until_step, world.stop)
+            world.steps.after(until_step, stop)
 
     try:
         world = simulate(where.of(draw(seed)), choices=where.choices, show=show, prepare=prepare)
     except Exception:  # a bug of the simulation must not hide the other seeds
-        report = f"seed {seed} broke the simulation\n{traceback.format_exc()}{replay(seed)}"
+        report = f"seed {seed} broke the simulation\n{traceback.format_exc()}replay: {again}"
         return Outcome(seed=seed, steps=0, digest="", invariant="the simulation works", report=report)
     invariant = "" if world.violation is None else world.violation.invariant
     found = described(world)
-    report = found and f"seed {seed}, {found}\n{replay(seed)}"
-    return Outcome(seed=seed, steps=world.trace.step, digest=world.trace.digest, invariant=invariant, report=report)
+    report = found and f"seed {seed}, {found}\nreplay: {again}"
+    return Outcome(
+        seed=seed,
+        steps=world.trace.step,
+        digest=world.trace.digest,
+        invariant=invariant,
+        report=report,
+        is_cut_off=is_cut_off,
+    )
 
 
-def replay(seed: int) -> str:
+def replay(seed: int, mutant: str = "") -> str:
     """The command that does it again."""
-    return f"replay: ./scripts/simulate --seed {seed}"
+    bug = f"--mutants {shlex.quote(mutant)} " if mutant else ""
+    return f"./scripts/simulate {bug}--seed {seed}"
 
 
 def described(world: World) -> str:
@@ -90,7 +108,6 @@ def run_seeds(seeds: Sequence[int], *, jobs: int) -> Iterator[Outcome]:
 def in_processes(run: Callable[[T], U], asked: Sequence[T], *, jobs: int) -> Iterator[U]:
     """What comes of each, at once when it is known: in no order when there are several jobs."""
     if jobs == 1:
-        be_quiet()
         yield from map(run, asked)
         return
     with multiprocessing.get_context("spawn").Pool(jobs, initializer=be_quiet) as pool:
