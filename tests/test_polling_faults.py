@@ -149,6 +149,19 @@ async def test_a_batch_that_never_ends_is_given_up_after_the_lookback(autojump_c
         assert len(cancels) == 1
 
 
+async def test_what_nobody_has_looked_at_for_longer_than_the_lookback_is_looked_at_first(autojump_clock):
+    async with open_world(pace=attrs.evolve(PACE, lookback=timedelta(days=2), interval=600.0)) as world:
+        async with world.instance() as system:
+            job = await world.submit([params("x")] * 5, system=system)
+            await trio.sleep(2)
+        (batch,) = await world.database.read(batches_of_job, job.key)
+        assert batch.status is BatchStatus.SUBMITTED
+        await trio.sleep(15 * DAY)
+        async with world.instance() as system:
+            ended = await world.ended(system, job)
+    assert (ended.status, ended.counts.succeeded) == (JobStatus.COMPLETED, 5)
+
+
 async def test_giving_up_closes_what_was_never_sent(autojump_clock):
     pace = attrs.evolve(PACE, lookback=timedelta(days=2), interval=600.0, most_queued=10)
     async with job_under("status:never_ends", items=25, pace=pace) as (world, system, job):

@@ -109,7 +109,11 @@ class ServerSettings:
         unit="seconds",
     )
     batch_job_polling_lookback_weeks: int = setting(
-        whole(1, 520), 2, "Batches older than this are expired and called back.", unit="weeks", seed_name=True
+        whole(1, 520),
+        2,
+        "Batches that the provider is at work on for longer than this are expired and called back.",
+        unit="weeks",
+        seed_name=True,
     )
     batch_job_polling_batch_size: int = setting(
         whole(1, 100_000), 1000, "How many due batches one page of a cycle reads.", unit="batches", seed_name=True

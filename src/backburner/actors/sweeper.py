@@ -80,11 +80,9 @@ class Sweeper:
             self.ended()
 
     async def _expire_batches(self) -> None:
-        before = self.clock.now() - self.pace.lookback
-        for batch in await self.database.read(batches.batches_older_than, before=before, limit=PAGE):
-            log.error(
-                "batch is older than the lookback, given up", batch=batch.id, submitted_at=str(batch.submitted_at)
-            )
+        now, lookback = self.clock.now(), self.pace.lookback
+        for batch in await self.database.read(batches.hopeless_batches, now=now, lookback=lookback, limit=PAGE):
+            log.error("batch is too old, given up", batch=batch.id, submitted_at=str(batch.submitted_at))
             await self._cancel(batch)
             await self._fenced(batches.give_up, batch.key, now=self.clock.now(), ids=self.ids)
             self.ended()

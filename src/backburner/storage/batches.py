@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 import sqlalchemy as sa
@@ -29,6 +29,9 @@ POLLED = (BatchStatus.SUBMITTED, BatchStatus.ENDED)
 #: Statuses of submissions whose outcome is not known.
 UNSETTLED = (BatchStatus.UNKNOWN, BatchStatus.QUARANTINED)
 _GIVEN = (*POLLED, *UNSETTLED)
+#: Anthropic keeps results for 29 days from the making of a batch; one day for clocks.
+RESULTS_KEPT = timedelta(days=30)
+LATELY = timedelta(days=1)
 
 
 def get_batch(tx: sa.Connection, key: int) -> ProviderBatch:
@@ -85,16 +88,35 @@ _NEXT_POLL = sa.select(sa.func.min(provider_batches.c.next_poll_at)).where(
 _NEXT_POLL_AFTER = _NEXT_POLL.where(provider_batches.c.next_poll_at > sa.bindparam("after"))
 
 
-def batches_older_than(tx: sa.Connection, *, before: datetime, limit: int) -> list[ProviderBatch]:
-    """Batches that the provider was given, or may have been given, before `before` and that are not final."""
-    return [batch_of(row) for row in tx.execute(_OLD, {"before": before, "most": limit})]
+def hopeless_batches(tx: sa.Connection, *, now: datetime, lookback: timedelta, limit: int) -> list[ProviderBatch]:
+    """Batches that are not final and of which nothing is to be hoped for any more.
+
+    Those that are older than the lookback and that the provider has lately said to be at work on; of the others, which
+    may have results that nobody has read, those that are older than the provider keeps results as well.
+    """
+    given = {
+        "old": now - lookback,
+        "lately": now - LATELY,
+        "older": now - max(lookback, RESULTS_KEPT),
+        "most": limit,
+    }
+    return [batch_of(row) for row in tx.execute(_HOPELESS, given)]
 
 
-_OLD = (
+_given_at = sa.func.coalesce(provider_batches.c.submitted_at, provider_batches.c.intent_at)
+_HOPELESS = (
     select_batches()
     .where(
         provider_batches.c.status.in_(_GIVEN),
-        sa.func.coalesce(provider_batches.c.submitted_at, provider_batches.c.intent_at) < sa.bindparam("before"),
+        _given_at < sa.bindparam("old"),
+        sa.or_(
+            _given_at < sa.bindparam("older"),
+            sa.and_(
+                provider_batches.c.status == BatchStatus.SUBMITTED,
+                provider_batches.c.last_polled_at > sa.bindparam("lately"),
+                provider_batches.c.poll_failures == 0,
+            ),
+        ),
     )
     .order_by(provider_batches.c.id)
     .limit(sa.bindparam("most", type_=sa.Integer))
@@ -102,7 +124,7 @@ _OLD = (
 
 
 def give_up(tx: sa.Connection, key: int, *, now: datetime, ids: Ids) -> Job | None:
-    """Expire a batch that is older than the lookback, and its job: what it owes counts as expired.
+    """Expire a batch of which nothing is to be hoped for any more, and its job: what it owes counts as expired.
 
     Returns a job that this ended.
     """
