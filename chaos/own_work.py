@@ -109,6 +109,8 @@ def killed_at_work(
             done += 1
             if number % 5 == 4:
                 progress(f"{done} kills, {len(agents) * AGENTS} agents, {len(jobs)} jobs")
+        if not done:
+            raise Violation("nobody was killed")
         audit = Audit(crew.leader, found.provider, found.folder / "diary.txt", agents, jobs)
         figures = audit.figures()
         found.check_database()

@@ -16,12 +16,16 @@ from chaos.arena import arena
 from chaos.crew import Crew
 from chaos.ledger import Violation
 from chaos.office import await_takeover, epoch_of, leader_pid
-from chaos.outcome import Outcome, took
+from chaos.outcome import Outcome, mostly_within, since, took, within
 from chaos.pooler import Pooler
 from chaos.proxy import Proxy
 
-FROZEN_LIMIT = 17.0  # seconds after which another instance leads
+AWAY_LIMIT = 17.0  # seconds until another leads, when the leader falls silent
+ENDED_LIMIT = 2.0  # seconds until somebody leads, when the leader's connection ends
+INDEX_LIMIT = 5.0
+CALM = 3.0  # seconds after which a lost connection would have led to another term
 HEARS = 5.0  # seconds after which a leader that was away knows that it is none
+FROZEN, CUT, ENDED = (f"{what} → first fenced write" for what in ("freeze", "silent cut", "terminated"))
 KINDS = ("backburner-leader/%", "backburner", "backburner-listener")
 
 
@@ -50,11 +54,11 @@ def frozen(rounds: int) -> Outcome:
             crew.leader.popen.send_signal(signal.SIGSTOP)
             old = crew.leader
             crew.depose(epoch)
-            times.append((await_takeover(found.database, epoch).written_at or 0) - began)
+            times.append(since(began, await_takeover(found.database, epoch).written_at, FROZEN))
             old.popen.send_signal(signal.SIGCONT)
             _require_follower(old.url)
         clients.close()
-        return Outcome(took("freeze → first fenced write", times) | {"freezes": rounds} | found.audit(crew.leader))
+        return Outcome(within(AWAY_LIMIT, times, FROZEN) | {"freezes": rounds} | found.audit(crew.leader))
 
 
 def partition(rounds: int) -> Outcome:
@@ -74,13 +78,12 @@ def partition(rounds: int) -> Outcome:
                 await_takeover(found.database, epoch)
                 began = time.time()
                 wire.cut()
-                times.append((await_takeover(found.database, epoch + 1).written_at or 0) - began)
+                times.append(since(began, await_takeover(found.database, epoch + 1).written_at, CUT))
                 wire.heal()
                 _require_follower(cut_off.url)
                 cut_off.kill()
         clients.close()
-        figures = took("silent cut → first fenced write", times) | {"cuts": rounds}
-        return Outcome(figures | found.audit(direct))
+        return Outcome(within(AWAY_LIMIT, times, CUT) | {"cuts": rounds} | found.audit(direct))
 
 
 def terminated(rounds: int) -> Outcome:
@@ -95,23 +98,32 @@ def terminated(rounds: int) -> Outcome:
             kind, epoch, began = KINDS[number % len(KINDS)], epoch_of(found.database), time.time()
             ended += _terminate(admin, kind, crew.leader.popen.pid)
             if kind == KINDS[0]:
-                times.append((await_takeover(found.database, epoch).written_at or 0) - began)
+                times.append(since(began, await_takeover(found.database, epoch).written_at, ENDED))
                 _follow(crew, epoch)
-            elif epoch_of(found.database) != epoch:
-                raise Violation(f"losing connections named {kind} changed who leads")
+            else:
+                _require_calm(found.database, epoch, kind)
         clients.close()
-        figures = took("terminated → first fenced write", times) | {"connections terminated": ended}
+        figures = mostly_within(ENDED_LIMIT, times, ENDED) | {"connections terminated": ended}
         return Outcome(figures | found.audit(crew.leader))
 
 
 def _terminate(admin: psycopg.Connection, kind: str, pid: int) -> int:
     name = kind.replace("%", f"%-{pid}")
-    found = admin.execute(
+    ended = admin.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE %s AND datname = "
         "current_database() AND pid <> pg_backend_pid()",
         (name,),
-    )
-    return len(found.fetchall())
+    ).fetchall()
+    if not ended:
+        raise Violation(f"there was no connection named {name}")
+    return len(ended)
+
+
+def _require_calm(database: str, epoch: int, kind: str) -> None:
+    """Whoever leads goes on to lead, also when everybody has had the time to notice."""
+    time.sleep(CALM)
+    if epoch_of(database) != epoch:
+        raise Violation(f"losing connections named {kind} changed who leads")
 
 
 def _follow(crew: Crew, epoch: int) -> None:
@@ -133,7 +145,8 @@ def restarted(down: float) -> Outcome:
             time.sleep(seconds)
             server.start()
             back = time.time()
-            times.append((await_takeover(found.database, epoch).written_at or 0) - back)
+            # It may have been written before we saw that PostgreSQL answers.
+            times.append(max(0.0, since(0.0, await_takeover(found.database, epoch).written_at, "restart") - back))
             _follow(crew, epoch)
         clients.close()
         figures = took("PostgreSQL is back → first fenced write", times) | {"answers while it is away": answers}
@@ -184,6 +197,6 @@ def index_built() -> Outcome:
         with psycopg.connect(found.database, autocommit=True) as admin:
             admin.execute("SET statement_timeout = '30s'")
             admin.execute("CREATE INDEX CONCURRENTLY chaos_index ON results (batch_id)")
-        took_seconds = round(time.monotonic() - began, 2)
+        figures = within(INDEX_LIMIT, [time.monotonic() - began], "CREATE INDEX CONCURRENTLY")
         clients.close()
-        return Outcome({"seconds": took_seconds} | found.audit(crew.leader))
+        return Outcome(figures | found.audit(crew.leader))
