@@ -2,57 +2,77 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from random import Random
 
+import attrs
 import psycopg
+import sqlalchemy as sa
 import trio
 from tests.postgres import running_server
-from tests.storage.offices import SCHEMA, offices, won
+from tests.storage.offices import offices, won
 
+from backburner.errors import LeadershipLost, StorageUnavailable
 from backburner.model import Term
+from backburner.storage.database import RunAgain, open_database, translated
+from backburner.storage.fence import fence
+from backburner.storage.migrate import prepare
 from chaos.ledger import Violation
 from chaos.outcome import Outcome
 
-WORK = "CREATE TABLE work (epoch bigint NOT NULL, newest bigint NOT NULL)"
-FENCE = "SELECT 1 FROM leader_epoch WHERE name = 'default' AND epoch = %s AND term_id = %s FOR SHARE"
-WRITE = "INSERT INTO work SELECT %s, epoch FROM leader_epoch"
+WORK = "CREATE TABLE written_work (epoch bigint NOT NULL, newest bigint NOT NULL)"
+WRITE = sa.text("INSERT INTO written_work SELECT :epoch, epoch FROM leader_epoch")
 WRITERS = 3
+OLDEST = 3  # terms back
+AT_WORK = 0.002  # seconds between fence and write, at most: without a lock another term begins meanwhile
 
 
 def leader_changes(number: int) -> Outcome:
-    """That many terms, two instances in turn; whoever writes does so under the fence, for this term or an older one."""
-    terms: list[Term] = []
-    over = threading.Event()
-    with running_server() as server, server.database() as name:
+    """That many terms, two instances in turn; whoever writes does so behind the program's own fence, for the newest
+    term that it knows or for an older one.
+    """
+    with running_server() as server, server.database() as name, _migrated(server.url(name)) as engine:
         url = server.url(name)
         with psycopg.connect(url, autocommit=True) as admin:
-            admin.execute(SCHEMA)
             admin.execute(WORK)
-            threads = [threading.Thread(target=_write, args=(url, terms, over, seed)) for seed in range(WRITERS)]
-            for thread in threads:
-                thread.start()
-            try:
-                trio.run(_alternate, url, number, terms)
-            finally:
-                over.set()
-                for thread in threads:
-                    thread.join()
+            answers, terms = _under_way(url, number, engine)
             written, stale, epochs = _count(admin)
     if stale:
         raise Violation(f"{stale} of {written} writes are of an older term than the newest at that moment")
     if [term.epoch for term in terms] != [*range(1, number + 1)] or epochs != number:
         raise Violation(f"{number} terms began, {epochs} epochs are known")
-    return Outcome({"terms": number, "writes": written, "stale writes": stale})
+    if not answers["written"] == written > 0 or not answers["refused"]:
+        raise Violation(f"the fence was not tried: {written} rows, {dict(answers)}")
+    return Outcome({"terms": number, "writes": written, "refused writes": answers["refused"], "stale writes": stale})
 
 
-def _count(admin: psycopg.Connection) -> tuple[int, int, int]:
-    row = admin.execute("SELECT count(*), count(*) FILTER (WHERE epoch < newest) FROM work").fetchone()
-    known = admin.execute("SELECT count(DISTINCT epoch) FROM leader_history").fetchone()
-    assert row is not None
-    assert known is not None
-    return int(row[0]), int(row[1]), int(known[0])
+@contextmanager
+def _migrated(url: str) -> Iterator[sa.Engine]:
+    database = open_database(url, random=Random(0))
+    try:
+        prepare(database.writing, may_upgrade=True, now=datetime.now(UTC), sleep=time.sleep)
+        yield database.writing
+    finally:
+        database.close()
+
+
+def _under_way(url: str, number: int, engine: sa.Engine) -> tuple[Counter[str], list[Term]]:
+    """All terms, and what became of the writes beside them."""
+    terms: list[Term] = []
+    over = threading.Event()
+    with ThreadPoolExecutor(WRITERS) as pool:
+        writers = [pool.submit(Writer(engine, terms, Random(seed)).run, over) for seed in range(WRITERS)]
+        try:
+            trio.run(_alternate, url, number, terms)
+        finally:
+            over.set()
+        return sum((writer.result() for writer in writers), Counter[str]()), terms
 
 
 async def _alternate(url: str, number: int, terms: list[Term]) -> None:
@@ -65,14 +85,40 @@ async def _alternate(url: str, number: int, terms: list[Term]) -> None:
             await office.resign(term, "test")
 
 
-def _write(url: str, terms: list[Term], over: threading.Event, seed: int) -> None:
-    random = Random(seed)
-    with psycopg.connect(url) as connection:
+@attrs.frozen
+class Writer:
+    """Writes for terms that may be over."""
+
+    engine: sa.Engine
+    terms: list[Term]
+    random: Random
+
+    def run(self, over: threading.Event) -> Counter[str]:
+        """What became of the writes until it is `over`."""
+        answers: Counter[str] = Counter()
         while not over.is_set():
-            if not terms:
-                continue
-            term = terms[max(0, len(terms) - 1 - random.randrange(3))]
-            with contextlib.suppress(psycopg.errors.LockNotAvailable):
-                if connection.execute(FENCE, (term.epoch, term.term_id)).fetchone() is not None:
-                    connection.execute(WRITE, (term.epoch,))
-            connection.commit()
+            if self.terms:
+                newest = len(self.terms) - 1
+                answers[self._try(self.terms[max(0, newest - self.random.randrange(OLDEST))])] += 1
+        return answers
+
+    def _try(self, term: Term) -> str:
+        try:
+            with translated(), self.engine.begin() as tx:
+                fence(tx, term)
+                time.sleep(self.random.uniform(0, AT_WORK))
+                tx.execute(WRITE, {"epoch": term.epoch})
+        except LeadershipLost:
+            time.sleep(AT_WORK / 2)
+            return "refused"
+        except (StorageUnavailable, RunAgain):
+            return "waited too long"
+        return "written"
+
+
+def _count(admin: psycopg.Connection) -> tuple[int, int, int]:
+    row = admin.execute("SELECT count(*), count(*) FILTER (WHERE epoch < newest) FROM written_work").fetchone()
+    known = admin.execute("SELECT count(DISTINCT epoch) FROM leader_history").fetchone()
+    assert row is not None
+    assert known is not None
+    return int(row[0]), int(row[1]), int(known[0])
