@@ -86,7 +86,7 @@ SCENARIOS: dict[str, Callable[[Options], Outcome]] = {
     "disk-full": _plain(sqlite_faults.disk_full),
     "foreign-process": _plain(sqlite_faults.foreign_process, 3),
     "sigterm": _plain(sqlite_faults.sigterm, 3),
-    "receivers": _plain(outside.dead_receivers, 40),
+    "receivers": _plain(outside.bad_receivers, 60),
     "sentinels": _plain(outside.sentinels),
     "restore": _plain(outside.restored),
 }

@@ -104,7 +104,7 @@ class Ledger:
         wrong = [body for body in receiver.bodies if statuses.get(body["job_id"], body["status"]) != body["status"]]
         if wrong:
             raise Violation(f"webhooks said something else: {wrong[:3]}")
-        ours = [key for key, body in zip(receiver.ids, receiver.bodies, strict=False) if body["job_id"] in statuses]
+        ours = [arrival.id for arrival in receiver.arrivals if arrival.body["job_id"] in statuses]
         if len(set(ours)) != len(statuses):
             raise Violation(f"{len(statuses)} jobs have {len(set(ours))} different webhook-ids")
         return {"webhooks": len(statuses), "webhooks that came again": len(ours) - len(statuses)}
