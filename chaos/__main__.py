@@ -7,7 +7,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import attrs
@@ -92,22 +92,23 @@ SCENARIOS: dict[str, Callable[[Options], Outcome]] = {
 }
 
 
-def main() -> int:
-    arguments = _arguments()
+def main(line: Sequence[str] | None = None) -> int:
+    """The exit status: 0 when everything that was asked for was run, and held."""
+    arguments = _arguments(line)
     until = time.monotonic() + arguments.minutes * 60
     options = Options(
         kills=arguments.kills, jobs=arguments.jobs, until=until, seed=arguments.seed, forked=not arguments.whole
     )
     outcomes = {}
     for name in arguments.only or SCENARIOS:
-        if time.monotonic() > until:
-            outcomes[name] = "not run: out of time"
+        if time.monotonic() >= until:
+            outcomes[name] = "NOT RUN: out of time"
         else:
             outcomes[name] = _run(name, options)
     print("\nSummary")
     for name, outcome in outcomes.items():
         print(f"{name:<18} {outcome}")
-    return 1 if any(outcome.startswith("VIOLATED") for outcome in outcomes.values()) else 0
+    return 0 if all(outcome.startswith("held") for outcome in outcomes.values()) else 1
 
 
 def _run(name: str, options: Options) -> str:
@@ -117,22 +118,40 @@ def _run(name: str, options: Options) -> str:
     try:
         outcome = SCENARIOS[name](options)
     except Exception as error:
-        traceback.print_exc()
+        traceback.print_exc()  # with the folder that is kept
+        print(f"    again: {_again(name, options)}", flush=True)
         return f"VIOLATED: {str(error)[:300]}"
     for what, value in outcome.figures.items():
         print(f"    {what}: {value}", flush=True)
     return f"held ({time.monotonic() - began:.0f} s)"
 
 
-def _arguments() -> argparse.Namespace:
+def _again(name: str, options: Options) -> str:
+    chosen = f"--kills {options.kills} --jobs {options.jobs} --seed {options.seed}"
+    return f"./scripts/chaos --only {name} {chosen}{'' if options.forked else ' --whole'}"
+
+
+def _arguments(line: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="chaos", description=__doc__)
     parser.add_argument("--only", nargs="+", choices=[*SCENARIOS], metavar="NAME", help=f"of {', '.join(SCENARIOS)}")
-    parser.add_argument("--kills", type=int, default=30, help="of each kill loop (30)")
-    parser.add_argument("--jobs", type=int, default=10_000, help="small jobs in one queue (10,000)")
-    parser.add_argument("--minutes", type=float, default=30, help="nothing begins after that (30)")
+    parser.add_argument("--kills", type=_some, default=30, help="of each kill loop (30)")
+    parser.add_argument("--jobs", type=_some, default=10_000, help="small jobs in one queue (10,000)")
+    parser.add_argument("--minutes", type=_minutes, default=30, help="nothing begins after that (30)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments and the load")
     parser.add_argument("--whole", action="store_true", help="start every server whole, instead of forking them loaded")
-    return parser.parse_args()
+    return parser.parse_args(line)
+
+
+def _some(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number
+
+
+def _minutes(text: str) -> float:
+    if not (number := float(text)) >= 0:
+        raise argparse.ArgumentTypeError("must not be negative")
+    return number
 
 
 if __name__ == "__main__":

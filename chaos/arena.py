@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -9,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import psycopg
+from psycopg import sql
 from tests.postgres import PostgresServer
 from tests.processes.harness import Process, Starting, run, sandbox, starting, using
 from tests.processes.receiver import Receiver
@@ -19,6 +23,7 @@ from chaos.workload import Workload
 from chaos.zygote import Zygote, shared
 
 BATCH_SECONDS = "0.2-1"
+TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
 SUBMIT, READ = b"POST /v1/messages/batches HTTP", b"/results HTTP"
 
 
@@ -73,16 +78,48 @@ class Arena:
 
 
 @contextmanager
+def _folder() -> Iterator[Path]:
+    """Removed at the end, unless something went wrong."""
+    place = Path(tempfile.mkdtemp(prefix="backburner-chaos-"))
+    try:
+        yield place
+    except Exception as error:
+        error.add_note(f"kept: {place}")
+        raise
+    except BaseException:
+        shutil.rmtree(place, ignore_errors=True)
+        raise
+    shutil.rmtree(place, ignore_errors=True)
+
+
+@contextmanager
+def _kept_tables(database: PostgresServer, url: str, place: Path) -> Iterator[None]:
+    """Put PostgreSQL's log and our tables into the folder when something went wrong: the database will be dropped."""
+    try:
+        yield
+    except Exception:
+        shutil.copy(database.log, place / "postgresql.log")
+        with contextlib.suppress(psycopg.OperationalError), psycopg.connect(url) as connection:
+            for (table,) in connection.execute(
+                "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
+            ).fetchall():
+                query = sql.SQL("COPY {} TO STDOUT (FORMAT csv, HEADER)").format(sql.Identifier(table))
+                with (place / f"{table}.csv").open("wb") as file, connection.cursor().copy(query) as rows:
+                    file.writelines(rows)
+        raise
+
+
+@contextmanager
 def arena(
     database: PostgresServer | None,
     *,
     on_event: Callable[[str], None] = lambda _: None,
     batch_seconds: str = BATCH_SECONDS,
-    folder: Path | None = None,
     forked: bool = False,
 ) -> Iterator[Arena]:
     """On a fresh database of that PostgreSQL, or on a new SQLite file. `on_event` hears of each "submit", "ingest" and
-    "deliver" while it is under way. With `forked` servers skip their imports.
+    "deliver" while it is under way. With `forked` servers skip their imports. When the block raises, the folder with
+    logs and data is kept, and a note of the exception says where.
     """
 
     def saw(data: bytes) -> None:
@@ -92,12 +129,14 @@ def arena(
             on_event("ingest")
 
     with ExitStack() as stack:
-        place = folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="backburner-chaos-")))
+        place = stack.enter_context(_folder())
         provider = stack.enter_context(sandbox(place, "--batch-seconds", batch_seconds))
         proxy = stack.enter_context(Proxy(int(provider.url.rpartition(":")[2]), saw))
         receiver = stack.enter_context(Receiver(lambda: on_event("deliver")))
         name = stack.enter_context(database.database() if database else nullcontext(""))
         url = database.url(name) if database else f"sqlite:///{place}/jobs.db"
+        if database:
+            stack.enter_context(_kept_tables(database, url, place))
         yield Arena(
             folder=place,
             database=url,
