@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import resource
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import ExitStack, closing
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
 
 import httpx2
 from tests.processes.harness import BASE, KEY, Process, run
@@ -19,6 +24,7 @@ from chaos.office import database_file
 from chaos.outcome import Outcome, took
 
 STOP_LIMIT, HASTE_LIMIT = 15.0, 4.0  # seconds for one signal, and for two
+DISK = "64m"  # of which the filler leaves nothing
 FOREIGN = """
 import sqlite3, sys
 connection = sqlite3.connect(sys.argv[1])
@@ -28,24 +34,69 @@ connection.close()
 
 
 def disk_full(*, calm: bool = False) -> Outcome:
-    """No file of the server may grow any more; requests are turned away; then there is space again.
+    """The disk of the database is full; requests are turned away; then there is space again.
 
     With `calm` nothing is being submitted at that moment: the key of a submission that failed may be held for a while.
+    Where no small disk may be mounted, no file of the server may grow instead, which SQLite tells in other words.
     """
-    with arena(None, forked=True) as found, ExitStack() as clients:
+    with arena(None, forked=True) as found, ExitStack() as clients, small_disk(found) as disk:
         server = found.start().ready()
         found.url = server.url
         clients.enter_context(found.workload())
         time.sleep(2)
         if calm:
             clients.close()
-        resource.prlimit(server.popen.pid, resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
-        answers = _answers_when_full(server)
-        if server.popen.poll() is not None:
-            raise Violation("a full disk ended the server")
-        resource.prlimit(server.popen.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        with _full(disk) if disk else _no_growth(server):
+            answers = _answers_when_full(server)
+            if server.popen.poll() is not None:
+                raise Violation("a full disk ended the server")
         clients.close()
-        return Outcome({"answers while the disk is full": answers} | found.audit(server))
+        how = "the disk is full" if disk else "no file may grow"
+        return Outcome({f"answers while {how}": answers} | found.audit(server))
+
+
+@contextmanager
+def small_disk(found: Arena) -> Iterator[Path | None]:
+    """Put the database on a disk of its own, where this process may mount one."""
+    place = found.folder / "disk"
+    place.mkdir()
+    if not _mounted(place):
+        yield None
+        return
+    found.database = f"sqlite:///{place}/jobs.db"
+    try:
+        yield place
+    except Exception:
+        shutil.copytree(place, found.folder / "kept-disk")
+        raise
+    finally:
+        subprocess.run(("umount", "--lazy", str(place)), check=True)  # servers may still have files open
+
+
+def _mounted(place: Path) -> bool:
+    if os.geteuid() != 0 or not shutil.which("mount"):
+        return False
+    command = ("mount", "-t", "tmpfs", "-o", f"size={DISK}", "backburner-chaos", str(place))
+    return subprocess.run(command, check=False, capture_output=True).returncode == 0
+
+
+@contextmanager
+def _full(disk: Path) -> Iterator[None]:
+    filler = disk / "filler"
+    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    try:
+        yield
+    finally:
+        filler.unlink()
+
+
+@contextmanager
+def _no_growth(server: Process) -> Iterator[None]:
+    resource.prlimit(server.popen.pid, resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+    yield
+    resource.prlimit(server.popen.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
 
 def _answers_when_full(server: Process) -> dict[str, int]:
