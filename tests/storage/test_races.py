@@ -13,10 +13,12 @@ from tests.storage.both import NOW, FixedClock, Stock, later
 from tests.storage.test_results import LINE, ended, page
 from tests.storage.test_work import claim
 
+from backburner.app import App
 from backburner.commands import WorkEnded
 from backburner.errors import LeadershipLost, WriteRefused
 from backburner.ids import Ids
 from backburner.model import Job, NewItem, PlannedBatch, SharedItem
+from backburner.room import Room
 from backburner.states import BatchStatus, JobStatus, JobType
 from backburner.storage import accounts, batches, fence, jobs, migrate, staging, submissions, work
 from backburner.storage.apply import apply_leader_commands
@@ -40,6 +42,8 @@ def made(engine: sa.Engine, **job: object) -> Job:
 
 
 ids = Ids(FixedClock(), Random("races"))
+ahead = App()
+ahead.handler("ahead")(lambda: None)
 
 
 class Second:
@@ -157,12 +161,22 @@ def test_a_job_that_is_taken_back_while_it_ends_does_not_end(both: sa.Engine):
     done = WorkEnded(job_key=job.key, token=claimed.token, at=NOW, status=JobStatus.COMPLETED, reason="completed")
     in_order(
         both,
-        lambda tx: work.recover(tx, now=later(31), ids=ids, expired_before=later(31)),
+        lambda tx: work.recover(tx, now=NOW, ids=ids, expired_before=later(31)),
         lambda tx: apply_work(tx, [done], ids=ids),
     )
     with both.begin() as tx:
         assert jobs.get_job(tx, 1, job.id).status is JobStatus.RUNNING
         assert tx.execute(sa.select(work_table.c.state).where(work_table.c.job_id == job.key)).scalar() == work.QUEUED
+
+
+def test_a_host_whose_clock_is_ahead_takes_no_claim_of_another(both: sa.Engine):
+    with both.begin() as tx:
+        make_handler_job(tx, Stock(tx).new_job(job_type=JobType.JOB, handler="ahead"), QueueRules(3), now=NOW)
+        (held,) = claim(Stock(tx), Room(executors={"thread": 1}, handlers=ahead.handlers, organization_places=1))
+        assert work.recover(tx, now=later(600), ids=ids, expired_before=later(600)) == []
+        assert work.renew(tx, [held.token], now=later(-600), lease_until=later(-590)) == {held.token: None}
+        assert work.recover(tx, now=later(600), ids=ids, expired_before=later(605)) == []
+        assert work.recover(tx, now=later(600), ids=ids, expired_before=later(615)) == [held.job_id]
 
 
 def test_a_second_instance_finds_the_first_organization_made(both: sa.Engine, postgres_database: str):

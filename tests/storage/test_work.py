@@ -76,9 +76,9 @@ def test_a_full_queue_refuses(stock: Stock):
 def test_a_claim_that_is_not_renewed_goes_back_and_its_token_is_worth_nothing(stock: Stock):
     job = queue(stock)
     (old,) = claim(stock)
-    assert work.renew(stock.tx, [old.token, "other"], lease_until=later(60)) == {old.token: None}
-    assert work.recover(stock.tx, now=later(50), ids=stock.ids, expired_before=later(50)) == []
-    assert work.recover(stock.tx, now=later(61), ids=stock.ids, expired_before=later(61)) == [job.id]
+    assert work.renew(stock.tx, [old.token, "other"], now=NOW, lease_until=later(60)) == {old.token: None}
+    assert work.recover(stock.tx, now=NOW, ids=stock.ids, expired_before=later(50)) == []
+    assert work.recover(stock.tx, now=NOW, ids=stock.ids, expired_before=later(61)) == [job.id]
     (new,) = claim(stock, at=later(61))
     assert (new.attempt, new.token != old.token) == (2, True)
     stale = WorkEnded(
@@ -137,7 +137,7 @@ def test_a_cancelled_job_of_a_lost_worker_ends_with_its_lease(stock: Stock):
     job = queue(stock)
     claim(stock)
     jobs.cancel_job(stock.tx, 1, job.id, now=later(1), ids=stock.ids)
-    work.recover(stock.tx, now=later(31), ids=stock.ids, expired_before=later(31))
+    work.recover(stock.tx, now=NOW, ids=stock.ids, expired_before=later(31))
     assert status(stock, job) is JobStatus.CANCELLED
 
 

@@ -176,9 +176,9 @@ class Executor:
             try:
                 if self.runner.running:
                     tokens = list(self.runner.running)
-                    self._heed(
-                        await self.database.write(work.renew, tokens, lease_until=later(now, self.lease)), tokens
-                    )
+                    until = later(now, self.lease)
+                    good = await self.database.write(work.renew, tokens, now=now, lease_until=until)
+                    self._heed(good, tokens)
                 self._renewed_at = at
                 await self._recover(expired_before=now)
             except StorageUnavailable as error:

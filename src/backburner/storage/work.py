@@ -14,6 +14,7 @@ from backburner.figures import QueueFigures
 from backburner.ids import Ids
 from backburner.room import Room
 from backburner.states import JobStatus, sources
+from backburner.storage.columns import UtcDateTime
 from backburner.storage.notifications import announce_jobs, announce_work
 from backburner.storage.settle import finish_job
 from backburner.storage.statements import bound
@@ -30,11 +31,26 @@ def rank(queued_at: datetime, priority: int) -> int:
     return int(queued_at.timestamp() * 1_000_000) - priority * PRIORITY_SECONDS * 1_000_000
 
 
+def by_shared_clock(tx: sa.Connection, at: datetime, *, now: datetime) -> datetime:
+    """A time that a server reckons from its own clock, by the clock that all have in common: PostgreSQL's.
+
+    On SQLite the servers share a host, and its clock.
+    """
+    if tx.dialect.name != "postgresql":
+        return at
+    shared: datetime = tx.execute(_SHARED_NOW).scalar_one()
+    return shared + (at - now)
+
+
+_SHARED_NOW = sa.select(sa.func.clock_timestamp(type_=UtcDateTime))
+
+
 def claim(
     tx: sa.Connection, room: Room, *, instance: str, now: datetime, lease_until: datetime, new_token: Callable[[], str]
 ) -> list[Claim]:
     """Claim what there is room for, first come first. Counts `room` down. Their jobs run from here on."""
     claimed: list[Any] = []
+    lease_until = by_shared_clock(tx, lease_until, now=now)
     while (limit := room.places) > 0:
         rows = list(tx.execute(_candidates(room, now, limit)))
         fitting = [row for row in rows if room.take(row.handler, row.organization_id)]
@@ -114,8 +130,9 @@ def _started(tx: sa.Connection, claimed: Sequence[Any], now: datetime) -> list[C
     ]
 
 
-def renew(tx: sa.Connection, tokens: Sequence[str], *, lease_until: datetime) -> dict[str, str | None]:
+def renew(tx: sa.Connection, tokens: Sequence[str], *, now: datetime, lease_until: datetime) -> dict[str, str | None]:
     """Keep claims. Returns those that are still ours → why their job is being ended, if it is."""
+    lease_until = by_shared_clock(tx, lease_until, now=now)
     held = sa.update(work).where(work.c.token.in_(tokens)).values(lease_until=lease_until).returning(work.c.job_id)
     keys = list(tx.execute(held).scalars())
     return _stopping(tx, work.c.job_id.in_(keys))
@@ -136,7 +153,7 @@ def recover(tx: sa.Connection, *, now: datetime, ids: Ids, expired_before: datet
 
     A job that is being ended has ended then; one that has had all its attempts failed, with its error kept.
     """
-    rows = list(tx.execute(_EXPIRED, {"before": expired_before}))
+    rows = list(tx.execute(_EXPIRED, {"before": by_shared_clock(tx, expired_before, now=now)}))
     if not rows:
         return []
     public_ids = [_take_back(tx, row, now, ids) for row in rows]
