@@ -13,6 +13,8 @@ from tests.scenes import HOOK, made_at
 from tests.world import PACE, World, open_world, params
 
 from backburner.providers.sandbox.options import SandboxOptions
+from backburner.storage import by_hand
+from backburner.storage.batches import batches_of_job
 from backburner.storage.doubt import doubt_submissions
 
 ITEMS, CHUNK = 60, 10
@@ -85,3 +87,30 @@ async def test_of_rivals_none_takes_what_may_be_the_others(autojump_clock):
         async with world.instance() as system:
             await world.ended(system, second)
         assert set(made_at(world)) == {1}
+
+
+@pytest.mark.parametrize("sooner", [0, 1])
+async def test_an_operators_mistake_is_not_paid_for_by_another_batch(sooner, autojump_clock):
+    """Of two doubted batches of one size the first is given what is the second's; whichever of them ends sooner."""
+    pace = attrs.evolve(PACE, most_queued=2 * CHUNK, look=30.0)
+    async with open_world(pace=pace, options=SandboxOptions(batch_seconds=(600, 600))) as world:
+        world.sandbox.faults.add(f"status:never_ends#{2 - sooner}")
+        with closing(sqlite3.connect(":memory:")) as copy:
+            jobs = [await world.submit(map(params, "abcdefghij"), chunk_items=CHUNK) for _ in range(2)]
+            driver(world).backup(copy)
+            async with world.doomed_instance():
+                await trio.sleep(10)
+            copy.backup(driver(world))
+        made = provider_batches_by_nonce(world.sandbox)
+        await world.database.write(doubt_submissions, now=world.clock.now())
+        first, second = [(await world.database.read(batches_of_job, job.key))[0] for job in jobs]
+        (wrong,) = made[second.nonce]
+        await world.database.write(by_hand.adopt, first.id, wrong, now=world.clock.now())
+        async with world.instance() as system:
+            await trio.sleep(1500)
+            world.sandbox.faults.clear()
+            for job in jobs:
+                await world.ended(system, job)
+        assert set(made_at(world)) == {1}
+        for job in jobs:
+            await settled(world, job)

@@ -10,7 +10,15 @@ import attrs
 import structlog
 
 from backburner.clock import Clock
-from backburner.errors import BatchNotFound, NotFound, ProviderError, ProviderUnavailable, ResultsBroken, ResultsGone
+from backburner.errors import (
+    BatchNotFound,
+    NotFound,
+    ProviderError,
+    ProviderUnavailable,
+    ResultsBroken,
+    ResultsGone,
+    WriteRefused,
+)
 from backburner.ids import Ids
 from backburner.leadership import Mandate
 from backburner.model import ProviderBatch
@@ -59,6 +67,9 @@ class Reconciler:
     async def _settle(self, batch: ProviderBatch) -> None:
         try:
             await self._look_for(batch)
+        except WriteRefused as error:  # an operator has just given to another what was found for this one
+            log.warning("adoption refused", batch=batch.id, error=str(error))
+            await self._look_again(batch, self.interval, {"code": "provider_batch_taken", "message": str(error)})
         except ProviderError as error:
             log.warning("looking for a submission failed", batch=batch.id, error=str(error))
             seconds = min(self.interval, max(1.0, self.settle / 4))
@@ -71,6 +82,8 @@ class Reconciler:
             # The age is the difference of two clocks that may both be wrong. What is found so far back may well be
             # somebody else's: only its results can say that it is ours.
             decided, candidates = await self._decide(batch, rivals, LAST_MARGIN, is_likely=False)
+        if isinstance(decided, Resend) and await self.database.read(submissions.may_be_taken, batch.key):
+            decided = LookAgain(self.interval)
         await self._carry_out(batch, decided, candidates)
 
     async def _decide(

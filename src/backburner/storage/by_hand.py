@@ -75,6 +75,7 @@ def adopt(tx: sa.Connection, public_id: str, provider_batch_id: str, *, now: dat
         )
         if batch.status not in UNSETTLED or not taken:
             raise Conflict("batch_not_unresolved", "Only an unknown or quarantined batch can adopt a provider batch.")
+        tx.execute(sa.update(provider_batches).where(provider_batches.c.id == batch.key).values(by_hand=True))
     announce_work(tx)
     return find_batch(tx, public_id)
 

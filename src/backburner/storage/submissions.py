@@ -110,6 +110,25 @@ def rival_nonces(tx: sa.Connection, key: int) -> frozenset[str]:
     return frozenset(tx.execute(rivals).scalars())
 
 
+def may_be_taken(tx: sa.Connection, key: int) -> bool:
+    """Whether another submission of the same size has a provider batch that may be this one's.
+
+    Its results have not shown yet whose it is; and something has been mistaken already: an operator has given it to the
+    other one, or this one had been given what was not its own.
+    """
+    other = provider_batches.alias("other")
+    taken = sa.select(other.c.id).where(
+        provider_batches.c.id == key,
+        other.c.provider == provider_batches.c.provider,
+        other.c.item_count == provider_batches.c.item_count,
+        other.c.status.in_(POLLED),
+        other.c.create_response.is_(None),
+        sa.or_(other.c.by_hand, provider_batches.c.not_ours.is_not(None)),
+        other.c.succeeded + other.c.errored + other.c.canceled + other.c.expired == 0,
+    )
+    return tx.execute(taken.limit(1)).first() is not None
+
+
 def rule_out(tx: sa.Connection, key: int, provider_batch_ids: Collection[str], *, look_at: datetime) -> None:
     """These provider batches are somebody else's; an adoption of one of them is undone and the search goes on."""
     row = tx.execute(sa.select(provider_batches).where(provider_batches.c.id == key).with_for_update()).one()
@@ -121,6 +140,7 @@ def rule_out(tx: sa.Connection, key: int, provider_batch_ids: Collection[str], *
             "provider_batch_id": None,
             "provider_status": None,
             "submitted_at": None,
+            "by_hand": False,
             "ended_at": None,
             "cancel_sent_at": None,
             "poll_failures": 0,

@@ -32,6 +32,8 @@ provider_batches = sa.Table(
     sa.Column("poll_failures", sa.Integer, nullable=False, server_default="0"),
     sa.Column("reads", sa.Integer, nullable=False, server_default="0"),
     sa.Column("not_ours", JsonText),  # provider batches that turned out to be somebody else's
+    # An operator has said which provider batch it is.
+    sa.Column("by_hand", sa.Boolean, nullable=False, server_default=sa.false()),
     time("cancel_sent_at"),
     time("created_at", nullable=False),
     time("intent_at"),

@@ -1,4 +1,4 @@
-"""Whose a batch is, apart from its metadata, which its owners may change."""
+"""Whose a batch is, apart from its metadata, which its owners may change; and what an operator has adopted."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ KEY = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def downgrade() -> None:
+    op.drop_column("provider_batches", "by_hand")
     op.drop_table("children")
 
 
 def upgrade() -> None:
+    op.add_column("provider_batches", sa.Column("by_hand", sa.Boolean(), server_default=sa.false(), nullable=False))
     op.create_table(
         "children",
         sa.Column("parent_id", KEY, autoincrement=False, nullable=False),
