@@ -41,8 +41,6 @@ class Ledger:
     operations: dict[str, Operation] = attrs.field(factory=dict)
     deleting: set[str] = attrs.field(factory=set)  # public ids of jobs that a client has asked to delete
     redelivering: set[str] = attrs.field(factory=set)  # jobs
-    ends_seen: dict[str, Any] = attrs.field(factory=dict)  # job id → what a client saw when it had ended
-    versions: dict[str, int] = attrs.field(factory=dict)
 
 
 class GaveUp(Exception):

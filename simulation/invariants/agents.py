@@ -82,13 +82,12 @@ class Ledger(Invariant):
                 self.broken(f"{old['tool_use_id']} has finished without having begun")
 
     def tool_begins(self, life: Life, name: str, ctx: ToolContext) -> None:
-        if life.thawed_at == trio.current_time():  # it was stopped between looking at its mandate and this
-            return
         job = self.mirror.by_public_id[ctx.job_id]
         use = (job, ctx.round, ctx.tool_use_id)
-        call = self.mirror.calls.get(use)
-        if call is None or call["state"] != "started":
-            self.broken(f"{name} ({ctx.tool_use_id}) runs, but the ledger says {call and call['state']}")
         self._begun[use] = self._begun.get(use, 0) + 1
         if name == "add" and self._begun[use] > 1:
             self.broken(f"{name} ({ctx.tool_use_id}) must not run twice, and was begun {self._begun[use]} times")
+        call = self.mirror.calls.get(use)
+        was_stopped = life.thawed_at == trio.current_time()  # between the look at its mandate and this
+        if not was_stopped and (call is None or call["state"] != "started"):
+            self.broken(f"{name} ({ctx.tool_use_id}) runs, but the ledger says {call and call['state']}")

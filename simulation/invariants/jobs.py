@@ -87,7 +87,7 @@ class Acknowledged(Invariant):
 
     def at_end(self) -> None:
         for operation in self.world.ledger.operations.values():
-            for job_id in operation.acknowledged - self.world.ledger.deleting:
+            for job_id in sorted(operation.acknowledged - self.world.ledger.deleting):
                 if self.mirror.job(job_id) is None:
                     self.broken(f"{job_id} of {operation.name} is not there in the end")
 

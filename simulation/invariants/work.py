@@ -70,11 +70,11 @@ class Claims(Invariant):
 
     def handler_begins(self, life: Life, ctx: Context) -> None:
         key = self.mirror.by_public_id[ctx.job_id]
+        before = self._runs.get(key)
+        self._runs[key] = life
         claimed_at = self.mirror.claimed_at.get(ctx.token)
         if claimed_at is None or life.thawed_at >= claimed_at:  # it was stopped meanwhile, and does not know yet
             return
-        before = self._runs.get(key)
-        self._runs[key] = life
         if before is not None and self._was_well(before):
             self.broken(f"{ctx.job_id} runs at {life.name}, though {before.name} has it and nothing went wrong there")
         job, claim = self.mirror.jobs.get(key), self.mirror.work.get(key)
