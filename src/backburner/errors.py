@@ -47,6 +47,13 @@ class NotFound(BackburnerError):
         super().__init__(f"No {kind} with id {public_id!r}.")
 
 
+class Vanished(NotFound):
+    """An object was deleted while something was made of it."""
+
+    def __init__(self) -> None:
+        BackburnerError.__init__(self, "The object was deleted meanwhile.")
+
+
 class Conflict(BackburnerError):
     """The object's state does not allow this. `code` is one of the documented error codes."""
 

@@ -20,6 +20,16 @@ class Room:
     by_organization: dict[int, int] = attrs.field(factory=dict)
     by_both: dict[tuple[str, int], int] = attrs.field(factory=dict)
 
+    def copy(self) -> Room:
+        """Another one, to be counted down by itself."""
+        return attrs.evolve(
+            self,
+            executors=dict(self.executors),
+            by_handler=dict(self.by_handler),
+            by_organization=dict(self.by_organization),
+            by_both=dict(self.by_both),
+        )
+
     @property
     def open_handlers(self) -> frozenset[str]:
         """Those of which at least one more job may be taken."""

@@ -50,9 +50,11 @@ def has_keys(tx: sa.Connection) -> bool:
 
 def bootstrap(tx: sa.Connection, *, key_hash: str, prefix: str, webhook_secret: str, now: datetime, ids: Ids) -> bool:
     """Make the first organization, user and admin key. False, and nothing done, when there is an organization."""
+    if _has_organization(tx):  # without the lock, for which the transactions of a busy leader leave no gap
+        return False
     # Two instances may start on one empty database: the second waits here, and then sees what the first has made.
     tx.execute(sa.select(leader_epoch.c.name).with_for_update())
-    if tx.execute(sa.select(organizations.c.id).limit(1)).first() is not None:
+    if _has_organization(tx):
         return False
     organization = tx.execute(
         sa.insert(organizations)
@@ -69,11 +71,17 @@ def bootstrap(tx: sa.Connection, *, key_hash: str, prefix: str, webhook_secret: 
     return True
 
 
+def _has_organization(tx: sa.Connection) -> bool:
+    return tx.execute(sa.select(organizations.c.id).limit(1)).first() is not None
+
+
 def accept_key(tx: sa.Connection, *, key_hash: str, prefix: str, now: datetime, ids: Ids) -> bool:
     """Make a configured bootstrap key of a later start valid, for the first user. False when it is known already."""
+    # Locked, because several instances may be started with one new key at once.
+    first_user = sa.select(users.c.public_id).order_by(users.c.id).limit(1).with_for_update()
+    user_id = tx.execute(first_user).scalar_one()
     if tx.execute(sa.select(api_keys.c.id).where(api_keys.c.secret_hash == key_hash)).first() is not None:
         return False
-    user_id = tx.execute(sa.select(users.c.public_id).order_by(users.c.id).limit(1)).scalar_one()
     create_key(
         tx, user_id=user_id, key_hash=key_hash, prefix=prefix, scopes=("admin",), name="bootstrap", expires_at=None,
         within=None, now=now, ids=ids,
@@ -83,6 +91,8 @@ def accept_key(tx: sa.Connection, *, key_hash: str, prefix: str, now: datetime, 
 
 def set_webhook_secret(tx: sa.Connection, organization_key: int, secret: str, *, now: datetime) -> None:
     """Make `secret` the one that signs; the one before signs too for another day. Does nothing if it signs already."""
+    # One rotation at a time, or two secrets would sign for ever.
+    tx.execute(sa.select(organizations.c.id).where(organizations.c.id == organization_key).with_for_update())
     current = (webhook_secrets.c.organization_id == organization_key, webhook_secrets.c.retires_at.is_(None))
     if tx.execute(sa.select(webhook_secrets.c.secret).where(*current)).scalar() == secret:
         return

@@ -126,10 +126,7 @@ _POLLED = (
             sa.bindparam("response", type_=sa.Text), provider_batches.c.latest_polling_response
         ),
         last_polled_at=sa.bindparam("at", type_=UtcDateTime),
-        next_poll_at=sa.case(
-            (sa.and_(sa.bindparam("unaware", type_=sa.Boolean), _IS_STOPPING), sa.bindparam("at", type_=UtcDateTime)),
-            else_=sa.bindparam("due", type_=UtcDateTime),
-        ),
+        next_poll_at=sa.bindparam("due", type_=UtcDateTime),
         poll_failures=sa.bindparam("failures"),
         error=sa.bindparam("problem"),
         cancel_sent_at=sa.func.coalesce(
@@ -153,25 +150,36 @@ def _record_polls(tx: sa.Connection, commands: Sequence[Polled]) -> None:
                     "failures": polled.failures,
                     "problem": polled.error,
                     "cancelled": polled.cancel_sent_at,
-                    "unaware": not polled.knew_stopping,
                 }
                 for polled in commands
             ],
         )
+        unaware = [polled.batch_key for polled in commands if not polled.knew_stopping]
+        _hurry(tx, unaware, at=min(polled.polled_at for polled in commands))
+
+
+def _hurry(tx: sa.Connection, keys: Sequence[int], *, at: datetime) -> None:
+    """Of a batch whose job came to be ended meanwhile the provider has to hear at once.
+
+    After the update, in a statement of its own: on PostgreSQL one that had to wait for the cancel does not see it.
+    """
+    waiting = provider_batches.c.status == BatchStatus.SUBMITTED, provider_batches.c.next_poll_at > at
+    for start in range(0, len(keys), KEYS_AT_ONCE):
+        some = provider_batches.c.id.in_(keys[start : start + KEYS_AT_ONCE])
+        tx.execute(sa.update(provider_batches).where(some, *waiting, _IS_STOPPING).values(next_poll_at=at))
 
 
 def _record_unchanged(tx: sa.Connection, commands: Sequence[Unchanged]) -> None:
     for command in commands:
         for due, keys in command.due.items():
-            # Of one whose job came to be ended meanwhile the provider has to hear at once.
-            next_poll_at = sa.case((_IS_STOPPING, command.polled_at), else_=due)
             for start in range(0, len(keys), KEYS_AT_ONCE):
                 some = provider_batches.c.id.in_(keys[start : start + KEYS_AT_ONCE])
                 tx.execute(
                     sa.update(provider_batches)
                     .where(some, provider_batches.c.status == BatchStatus.SUBMITTED)
-                    .values(last_polled_at=command.polled_at, next_poll_at=next_poll_at)
+                    .values(last_polled_at=command.polled_at, next_poll_at=due)
                 )
+            _hurry(tx, keys, at=command.polled_at)
 
 
 def _record_failed_reads(tx: sa.Connection, commands: Sequence[ReadFailed]) -> None:

@@ -61,6 +61,9 @@ def adopt(tx: sa.Connection, public_id: str, provider_batch_id: str, *, now: dat
     goes on. Raises NotFound, and Conflict for a batch whose fate is known and for a provider batch that is known to
     be another's.
     """
+    # Locked, or it could be sent again between the look at its status and the adoption.
+    mine = sa.select(provider_batches.c.id).where(provider_batches.c.public_id == public_id)
+    tx.execute(mine.with_for_update())
     batch = find_batch(tx, public_id)
     if batch.provider_batch_id != provider_batch_id:
         _require_free(tx, batch, provider_batch_id)

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 import trio
 
 from backburner.changes import Changes
-from backburner.errors import BackburnerError, Invalid, StorageUnavailable
+from backburner.errors import BackburnerError, Invalid, StorageUnavailable, Vanished
 from backburner.storage import postgresql, sqlite
 from backburner.storage.notifications import CHANGED
 
@@ -105,10 +105,13 @@ class Database:
             with translated(), self.reading.connect() as tx:
                 return work(tx, *args, **kwargs)
 
-        if self.reading is not self.writing or self.gate is None:
-            return await self.offload_read(transaction)
-        async with self.gate:  # one connection in all: an in-memory database
-            return await self.offload_read(transaction)
+        try:
+            if self.reading is not self.writing or self.gate is None:
+                return await self.offload_read(transaction)
+            async with self.gate:  # one connection in all: an in-memory database
+                return await self.offload_read(transaction)
+        except RunAgain as error:
+            raise StorageUnavailable(str(error)) from error
 
     async def _write_once(
         self, work: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs
@@ -145,6 +148,8 @@ def translated() -> Iterator[None]:
         yield
     except sa.exc.DBAPIError as error:
         raise _domain_error(error) from error
+    except sa.exc.NoResultFound as error:  # what a decision rests on was deleted meanwhile
+        raise Vanished from error
     except sa.exc.TimeoutError as error:
         raise StorageUnavailable("Every database connection is in use.") from error
 

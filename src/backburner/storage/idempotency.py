@@ -158,5 +158,7 @@ def recorded(
 def sweep(tx: sa.Connection, *, now: datetime, most: int) -> int:
     """Delete up to `most` rows that are older than they are kept. Returns how many went."""
     old = sa.select(table.c.id).where(table.c.created_at <= now - KEPT).order_by(table.c.created_at).limit(most)
-    gone: int = tx.execute(sa.delete(table).where(table.c.id.in_(old.scalar_subquery()))).rowcount
+    # The age again, for one that is taken anew at this moment.
+    still = table.c.created_at <= now - KEPT
+    gone: int = tx.execute(sa.delete(table).where(table.c.id.in_(old.scalar_subquery()), still)).rowcount
     return gone

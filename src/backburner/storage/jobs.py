@@ -145,8 +145,16 @@ _PAST_DEADLINE = (
 
 def expire_jobs(tx: sa.Connection, *, now: datetime, limit: int, ids: Ids) -> list[str]:
     """End the jobs whose deadline has passed. Returns the ids of those that ended at once."""
-    ended = [stop_job(tx, key, DEADLINE_EXCEEDED, now=now, ids=ids) for key in past_deadline(tx, now=now, limit=limit)]
+    ended = [_expire(tx, key, now, ids) for key in sorted(past_deadline(tx, now=now, limit=limit))]
     return [job.id for job in ended if job is not None]
+
+
+def _expire(tx: sa.Connection, key: int, now: datetime, ids: Ids) -> Job | None:
+    # It may have been cancelled, or deleted, since it was found: the one before it may have had to be waited for.
+    still = sa.select(jobs.c.id).where(jobs.c.id == key, *_MAY_EXPIRE).with_for_update()
+    if tx.execute(still).first() is None:
+        return None
+    return stop_job(tx, key, DEADLINE_EXCEEDED, now=now, ids=ids)
 
 
 def next_deadline(tx: sa.Connection) -> datetime | None:

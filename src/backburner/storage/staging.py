@@ -170,9 +170,17 @@ def _hold_shared_requests(tx: sa.Connection, new: NewJob) -> None:
     """The requests that a retry shares stay as long as some job uses them: one that does is kept until this commits."""
     if new.requests_of is None:
         return
+    if new.retry_of is not None:  # or some of its items may have been swept before they were copied
+        retried = sa.select(jobs.c.id).where(jobs.c.public_id == new.retry_of).with_for_update(read=True)
+        if tx.execute(retried).first() is None:
+            raise _deleted()
     user = sa.select(jobs.c.id).where(jobs.c.requests_of == new.requests_of).limit(1).with_for_update(read=True)
     if tx.execute(user).first() is None:
-        raise Conflict("job_deleted", "The job to be retried was deleted meanwhile.")
+        raise _deleted()
+
+
+def _deleted() -> Conflict:
+    return Conflict("job_deleted", "The job to be retried was deleted meanwhile.")
 
 
 def _planned_row(key: int, new: NewJob, batch: PlannedBatch, now: datetime) -> dict[str, object]:

@@ -48,7 +48,8 @@ _SHARED_NOW = sa.select(sa.func.clock_timestamp(type_=UtcDateTime))
 def claim(
     tx: sa.Connection, room: Room, *, instance: str, now: datetime, lease_until: datetime, new_token: Callable[[], str]
 ) -> list[Claim]:
-    """Claim what there is room for, first come first. Counts `room` down. Their jobs run from here on."""
+    """Claim what there is room for, first come first. Their jobs run from here on."""
+    room = room.copy()  # this may have to run again
     claimed: list[Any] = []
     lease_until = by_shared_clock(tx, lease_until, now=now)
     while (limit := room.places) > 0:
@@ -231,15 +232,12 @@ def queue_figures(tx: sa.Connection, *, now: datetime) -> QueueFigures:
 
 
 def next_due(tx: sa.Connection, handlers: Sequence[str], *, now: datetime) -> datetime | None:
-    """When, after now, a job of these handlers becomes available or a lease ends, whichever is first."""
-    row = tx.execute(_NEXT_DUE, {"handlers": handlers, "now": now}).one()
-    return min((time for time in row if time is not None), default=None)
+    """When, after now, a job of these handlers becomes available."""
+    return tx.execute(_NEXT_DUE, {"handlers": handlers, "now": now}).scalar()
 
 
-_NEXT_AVAILABLE = sa.select(sa.func.min(work.c.available_at)).where(
+_NEXT_DUE = sa.select(sa.func.min(work.c.available_at)).where(
     work.c.state == QUEUED,
     work.c.handler.in_(sa.bindparam("handlers", expanding=True)),
     work.c.available_at > sa.bindparam("now"),
 )
-_NEXT_LEASE_END = sa.select(sa.func.min(work.c.lease_until)).where(work.c.state == CLAIMED)
-_NEXT_DUE = sa.select(_NEXT_AVAILABLE.scalar_subquery(), _NEXT_LEASE_END.scalar_subquery())
