@@ -141,6 +141,18 @@ def test_requests_that_are_shared_stay_as_long_as_they_are_needed(stock: Stock, 
     assert [count(tx, table) for table in (items_table, requests, results, loose_keys)] == [0, 0, 0, 0]
 
 
+def test_a_job_that_was_deleted_is_not_retried_though_another_retry_keeps_its_requests(stock: Stock, tx: sa.Connection):
+    old = finished(stock)
+    first = shared(stock, old)
+    planned = [PlannedBatch("batch-r", "nonce", 0, 3, 4)]
+    staging.make_job(tx, first, stock.new_job(requests_of=old.key, retry_of=old.id), planned, now=NOW)
+    second = shared(stock, old)
+    jobs.delete_job(tx, 1, old.id)
+    new = stock.new_job(requests_of=old.key, retry_of=old.id)
+    with pytest.raises(Conflict, match="deleted"):
+        staging.make_job(tx, second, new, [PlannedBatch("b", "n", 0, 3, 4)], now=NOW)
+
+
 def test_a_job_that_was_deleted_is_not_retried(stock: Stock, tx: sa.Connection):
     old = finished(stock)
     key = shared(stock, old)

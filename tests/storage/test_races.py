@@ -51,17 +51,23 @@ class Second:
 
     def __init__(self, engine: sa.Engine, work: Callable[[sa.Connection], Any]) -> None:
         self.result: Any = None
+        self.error: Exception | None = None
         self._engine, self._work = engine, work
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
     def _run(self) -> None:
-        with self._engine.begin() as tx:
-            self.result = self._work(tx)
+        try:
+            with self._engine.begin() as tx:
+                self.result = self._work(tx)
+        except Exception as error:
+            self.error = error
 
     def outcome(self) -> Any:
         self._thread.join(10)
         assert not self._thread.is_alive()
+        if self.error is not None:
+            raise self.error
         return self.result
 
 

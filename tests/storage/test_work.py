@@ -67,6 +67,14 @@ def test_what_does_not_fit_is_passed_over_not_waited_for(stock: Stock):
     assert claimed[1].job_id == last.id
 
 
+def test_a_claim_that_has_to_run_again_has_all_its_room(stock: Stock):
+    made, free = [queue(stock).id for _ in range(2)], room(2)
+    again = stock.tx.begin_nested()
+    assert len(claim(stock, free)) == 2
+    again.rollback()
+    assert [each.job_id for each in claim(stock, free)] == made
+
+
 def test_a_full_queue_refuses(stock: Stock):
     queue(stock, most=1)
     with pytest.raises(QuotaExceeded):
