@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 import trio
@@ -465,6 +466,45 @@ async def test_a_handler_submits_a_batch_once_and_awaits_its_results(autojump_cl
     assert ended.result == ["succeeded", "succeeded"]
     assert len(made) == 2
     assert len(set(made)) == 1
+
+
+def _tells_of_a_path(ctx) -> None:
+    ctx.progress(1, 2, file=Path("x"))
+
+
+def _raises_what_is_not_unicode() -> None:
+    raise ValueError("no such file: caf\udce9.txt")
+
+
+def _gives_up_with_details_that_are_not_json() -> None:
+    raise GiveUp("no", details=[{"path": Path("x")}])
+
+
+def _returns_what_is_not_unicode() -> str:
+    return "caf\udce9"
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        _tells_of_a_path,
+        _raises_what_is_not_unicode,
+        _gives_up_with_details_that_are_not_json,
+        _returns_what_is_not_unicode,
+    ],
+)
+async def test_what_cannot_be_stored_fails_its_own_job_and_no_other(odd, autojump_clock):
+    app = App()
+    app.handler("odd", max_attempts=1)(odd)
+    app.handler("good")(lambda: 7)
+    async with open_world() as world:
+        world.app = app
+        async with world.instance() as system:
+            failed = await world.ended(system, await queue(world, "odd", system=system, attempts=1))
+            good = await world.ended(system, await queue(world, "good", system=system))
+    assert failed.status is JobStatus.FAILED
+    assert failed.error["message"]
+    assert good.result == 7
 
 
 @pytest.mark.parametrize("key", ["k" * 256, "a\0b"])

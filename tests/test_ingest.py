@@ -171,7 +171,8 @@ async def test_rows_of_json_take_a_template_too(autojump_clock):
 HOPELESS = [
     (b"x", "a.txt", {}, "unknown_format", "jsonl, csv, parquet"),
     (b"a\n", "a.csv", {}, "missing_field", "template"),
-    (b"a,b\n1,2\n", "a.csv", {"template": "{c}"}, "unknown_column", "Its columns: a, b"),
+    (b"a,b\n1,2\n", "a.csv", {"template": "{c}"}, "unknown_column", "Its columns: 'a', 'b'"),
+    (b"a,\xf6\n1,2\n", "a.csv", {"template": "{c}"}, "unknown_column", r"'a', '\udcf6'"),
     (b"a,a\n1,2\n", "a.csv", {"template": "{a}"}, "invalid_header", "'a' twice"),
     (b"\n", "a.csv", {"template": "{a}"}, "invalid_header", "names no columns"),
     (b"a\n" + b"x" * 300, "a.csv", {"template": "{a}"}, "line_too_long", "Line 2"),

@@ -21,7 +21,7 @@ from backburner.commands import (
     rows_in,
     term_of,
 )
-from backburner.errors import BackburnerError, LeadershipLost, StorageUnavailable, WriteRefused
+from backburner.errors import BackburnerError, LeadershipLost, NotFound, StorageUnavailable, WriteRefused
 from backburner.ids import Ids
 from backburner.model import Term
 from backburner.reading import narrowed
@@ -143,7 +143,7 @@ class Writer:
             log.warning("writes of a past term dropped", epoch=term and term.epoch, writes=len(group))
             for write in group:
                 write.settle(lost)
-        except WriteRefused as refused:
+        except (WriteRefused, NotFound) as refused:
             await self._isolate(term, group, refused)
         else:
             self.on_applied(applied)
@@ -152,7 +152,7 @@ class Writer:
         finally:
             self._database_away, self._answered_at = False, self.clock.monotonic()
 
-    async def _isolate(self, term: Term | None, group: Sequence[Write], refused: WriteRefused) -> None:
+    async def _isolate(self, term: Term | None, group: Sequence[Write], refused: WriteRefused | NotFound) -> None:
         if (parts := halves(group)) is not None:
             for part in parts:
                 await self._commit(term, part)

@@ -9,6 +9,7 @@ from threading import Event
 from typing import Any, Protocol
 
 import attrs
+import msgspec
 import structlog
 import trio
 
@@ -76,10 +77,12 @@ class Context:
     ) -> None:
         """Say how far it is; shown as `metadata.progress`. Call it as often as you like, the newest word counts.
 
-        It also says that the job is not stuck. `more` has to be JSON.
+        It also says that the job is not stuck. `more` has to be JSON. Raises TypeError and ValueError for what is not.
         """
         word = {"processed": processed, "total": total, "message": message and message[:LONGEST_MESSAGE], **more}
-        self.said({name: value for name, value in word.items() if value is not None})
+        said = {name: value for name, value in word.items() if value is not None}
+        msgspec.json.encode(said)
+        self.said(said)
 
     @property
     def cancelled(self) -> bool:

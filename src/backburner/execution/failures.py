@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import attrs
+import msgspec
 
 from backburner.errors import GiveUp, TryAgainLater, WorkFailed
 
@@ -88,7 +89,17 @@ def _code(error: BaseException) -> str:
 
 
 def _details(error: BaseException) -> Any:
-    return error.details if isinstance(error, GiveUp) and error.details is not None else described(error)
+    if isinstance(error, GiveUp) and error.details is not None and _is_json(error.details):
+        return error.details
+    return described(error)
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        msgspec.json.encode(value)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True
 
 
 def _message(error: BaseException) -> str:
@@ -101,10 +112,15 @@ def _message(error: BaseException) -> str:
 
 
 def _one(error: BaseException) -> str:
-    text = str(error)[:MOST_TEXT]
+    text = _text(error)
     if isinstance(error, (GiveUp, TryAgainLater)):  # what was said is said to people
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _text(error: BaseException) -> str:
+    """What it says, as Unicode: the name of a file in it may be none."""
+    return str(error)[:MOST_TEXT].encode("utf-8", "replace").decode()
 
 
 def leaves(error: BaseException) -> list[BaseException]:
@@ -118,7 +134,7 @@ def described(error: BaseException) -> dict[str, Any]:
     """Type, message, where it was raised, the parts of a group and the cause, as JSON."""
     found: dict[str, Any] = {
         "type": type(error).__name__,
-        "message": str(error)[:MOST_TEXT],
+        "message": _text(error),
         "traceback": [
             f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in traceback.extract_tb(error.__traceback__)
         ][-MOST_FRAMES:],

@@ -74,7 +74,7 @@ def template_of(
         custom_id = CUSTOM_ID
     made = Template(pieces=pieces, custom_id=custom_id)
     if columns is not None and (unknown := sorted(made.columns - set(columns))):
-        known = ", ".join(columns)
+        known = ", ".join(map(repr, columns))
         place = "custom_id" if unknown == [custom_id] else "template"
         raise Invalid(
             f"There is no column {unknown[0]!r} in the file. Its columns: {known}.", code="unknown_column", param=place

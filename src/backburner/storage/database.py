@@ -12,7 +12,7 @@ import sqlalchemy as sa
 import trio
 
 from backburner.changes import Changes
-from backburner.errors import BackburnerError, Invalid, StorageUnavailable, Vanished
+from backburner.errors import BackburnerError, Invalid, StorageUnavailable, Vanished, WriteRefused
 from backburner.storage import postgresql, sqlite
 from backburner.storage.notifications import CHANGED
 
@@ -148,6 +148,8 @@ def translated() -> Iterator[None]:
         yield
     except sa.exc.DBAPIError as error:
         raise _domain_error(error) from error
+    except sa.exc.StatementError as error:  # a value that has no form in the database, before it was asked
+        raise WriteRefused(str(error.orig)) from error
     except sa.exc.NoResultFound as error:  # what a decision rests on was deleted meanwhile
         raise Vanished from error
     except sa.exc.TimeoutError as error:
