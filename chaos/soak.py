@@ -30,7 +30,7 @@ MEBIBYTE = 1024 * 1024
 #: By how much the last third of a run may lie above the middle third, beside three times the noise of that.
 TOLERANCE = {"memory, MiB": 8.0, "descriptors": 5.0, "threads": 5.0, "tasks": 8.0, "connections": 5.0, "WAL, MiB": 64.0}
 FEWEST = 5  # samples in each third
-SLOPE_AFTER = 590.0  # seconds: a run of ten minutes; what grows in a shorter one may be warming up
+SLOPE_AFTER = 1790.0  # seconds: a run of half an hour; memory is warm after some forty changes of leadership
 #: By how much the last two thirds of a run may rise in an hour.
 STEEPEST = {
     "memory, MiB": 30.0,

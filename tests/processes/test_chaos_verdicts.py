@@ -84,10 +84,10 @@ def test_a_soak_that_holds_ever_more_has_not_stayed_flat():
 
 
 def test_a_long_soak_that_rises_steeply_has_not_stayed_flat():
-    text, flat = series([100.0 + number * 35 / 3600 for number in range(600)]).verdict()
+    text, flat = series([100.0 + number * 35 / 3600 for number in range(1800)]).verdict()
 
     assert (text.endswith("+35.0 an hour   GREW"), flat) == (True, False)
 
 
 def test_a_long_soak_that_hardly_rises_has_stayed_flat():
-    assert series([100.0 + number * 25 / 3600 for number in range(600)]).verdict()[1]
+    assert series([100.0 + number * 25 / 3600 for number in range(1800)]).verdict()[1]
