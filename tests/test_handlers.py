@@ -12,6 +12,8 @@ from tests.scenes import HOOK
 from tests.world import Life, World, open_world
 
 from backburner import App, GiveUp, TryAgainLater
+from backburner.actors import runner
+from backburner.actors.runner import accepted
 from backburner.model import Job, NewJob
 from backburner.states import JobStatus, JobType
 from backburner.storage import handler_jobs, jobs
@@ -441,6 +443,35 @@ async def test_a_handler_that_only_fails_is_left_alone_for_a_while(autojump_cloc
             await trio.sleep(300)
     assert len(at) == 13
     assert [round(b - a) // 30 for a, b in itertools.pairwise(at[9:])] == [1, 2, 4]
+
+
+@pytest.mark.parametrize("probe", ["gives up", "breaks"])
+async def test_a_handler_is_tried_again_after_a_job_that_says_nothing_about_it(probe, autojump_clock, monkeypatch):
+    """Of a handler that is left alone one job is taken at a time; how it ends must not leave the next ones waiting."""
+    app = App()
+
+    @app.handler("flaky", max_attempts=1)
+    async def flaky(kind: str) -> str:
+        if kind == "bad":
+            raise RuntimeError(kind)
+        if kind == "gives up":
+            raise GiveUp(kind)
+        return kind
+
+    def break_on(handler, value):
+        if value == "breaks":
+            raise LookupError("a bug of ours")
+        return accepted(handler, value)
+
+    monkeypatch.setattr(runner, "accepted", break_on)
+    async with open_world() as world:
+        world.app = app
+        async with world.instance() as system:
+            for kind in ["bad"] * 10 + [probe]:
+                await world.ended(system, await queue(world, "flaky", {"kind": kind}, system=system))
+            with trio.fail_after(300):
+                ended = await world.ended(system, await queue(world, "flaky", {"kind": "good"}, system=system))
+            assert ended.status is JobStatus.COMPLETED
 
 
 async def test_a_handler_submits_a_batch_once_and_awaits_its_results(autojump_clock):

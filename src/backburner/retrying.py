@@ -64,5 +64,5 @@ class Breaker:
         return True
 
     def left(self) -> None:
-        """A job was given back without success or failure: the next one probes."""
+        """A job ended without success or failure of the handler: the next one probes."""
         self.is_probing = False

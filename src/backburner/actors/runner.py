@@ -163,8 +163,7 @@ class Runner:
         name = running.handler.name
         if reason is not None and reason != STUCK:
             self.counts[name, "ended"] += 1
-            if name in self.breakers:
-                self.breakers[name].left()
+            self._left(name)
             return
         self.counts[name, "failed"] += 1
         log.warning(
@@ -175,10 +174,17 @@ class Runner:
             code=reason or (failure and failure.code),
             error=str(failure or ""),
         )
+        if failure is not None and not failure.may_retry:
+            self._left(name)  # what another attempt cannot mend is the job's fault, not the handler's
+            return
         breaker = self.breakers.setdefault(name, Breaker())
-        # What another attempt cannot mend is the job's fault, not the handler's.
-        if (failure is None or failure.may_retry) and breaker.failed(self.clock.monotonic()):
+        if breaker.failed(self.clock.monotonic()):
             log.error("handler only fails and is left alone for a while", handler=name, failures=breaker.failures)
+
+    def _left(self, name: str) -> None:
+        """A job ended that says nothing about its handler. If it was to, the next one will."""
+        if name in self.breakers:
+            self.breakers[name].left()
 
     # --- what is written -----------------------------------------------------------------------------------
 
@@ -218,6 +224,7 @@ class Runner:
     async def _broke(self, running: Running, errors: BaseExceptionGroup[Exception]) -> None:
         """A bug of ours, not of the handler's."""
         log.error("running a job broke", job=running.claim.job_id, handler=running.handler.name, exc_info=errors)
+        self._left(running.handler.name)
         await self._record_failure(running, WorkFailed("internal_error", "The server failed to run the job."))
 
     async def _record_failure(self, running: Running, failure: WorkFailed) -> None:
