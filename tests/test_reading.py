@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.storage.both import NOW
 
+from backburner.conversation import displayed
 from backburner.model import Counts, ProviderBatch, Term, Usage
 from backburner.reading import PAGE_ROWS, Reading
 from backburner.result_lines import Unreadable, decode, own_result, usage_of
@@ -129,6 +130,28 @@ BAD = [
 def test_what_is_no_result_is_unreadable(raw):
     with pytest.raises(Unreadable):
         decode(raw)
+
+
+def test_what_is_read_here_is_read_everywhere_later():
+    """Decoders go less deep from further down the stack."""
+
+    def is_read(levels: int) -> bool:
+        content = "[" * levels + "]" * levels
+        try:
+            results.append(decode(line(10, f'{{"type":"succeeded","message":{{"content":{content}}}}}')).result)
+        except Unreadable:
+            return False
+        return True
+
+    def further_down(frames: int) -> bool:
+        return further_down(frames - 1) if frames else displayed(results[-1]) is not None
+
+    results: list[str] = []
+    assert [is_read(levels) for levels in (100, 400, 3000)] == [True, True, False]
+    deepest = max(levels for levels in range(400, 1100) if is_read(levels))
+    assert is_read(deepest)
+    assert further_down(80)
+    assert usage_of(results[-1]) is None
 
 
 @given(st.text(), st.sampled_from([outcome.value for outcome in OUTCOMES]), st.booleans())

@@ -6,10 +6,11 @@ import msgspec
 import pytest
 import trio
 from simulation.account import results_of
-from tests.scenes import HOOK, end_of, good_end_of, job_under
+from tests.scenes import HOOK, end_of, good_end_of, job_under, make_elsewhere
 from tests.world import open_world, params
 
 from backburner.providers.sandbox.options import SandboxOptions
+from backburner.reading import Reading
 from backburner.states import BatchStatus, JobStatus
 from backburner.storage.batches import batches_of_job
 from backburner.storage.items import results_page
@@ -39,7 +40,7 @@ async def test_results_of_an_odd_form_are_read_at_once(fault, autojump_clock):
     ("fault", "code"),
     [
         ("drop=2", "result_missing"), ("bad_json=2", "result_unreadable"), ("bad_utf8=2", "result_unreadable"),
-        ("unknown_type=2", "result_unknown"), ("truncate=8", "result_missing"),
+        ("deep=2", "result_unreadable"), ("unknown_type=2", "result_unknown"), ("truncate=8", "result_missing"),
     ],
 )  # fmt: skip
 async def test_what_three_whole_reads_do_not_show_is_errored_and_says_why(fault, code, autojump_clock):
@@ -50,6 +51,37 @@ async def test_what_three_whole_reads_do_not_show_is_errored_and_says_why(fault,
         errors = [line["result"]["error"]["error"] for line in await world.results(job) if "error" in line["result"]]
         assert [error["code"] for error in errors] == [code] * 2
         assert [path.endswith("/results") for *_, path in world.calls].count(True) == 3
+
+
+async def test_a_line_that_is_nested_too_deeply_costs_only_its_item(autojump_clock):
+    async with job_under("results:deep=1", "results:no_newline", items=5) as (world, system, job):
+        ended = await end_of(world, system, job)
+        assert (ended.counts.succeeded, ended.counts.errored) == (4, 1)
+        assert trio.current_time() < 300
+
+
+async def test_a_lost_submission_is_recognised_by_results_that_are_nested_too_deeply(autojump_clock):
+    async with open_world() as world:
+        await make_elsewhere(world, items=5)
+        world.sandbox.faults.add("results:deep=4")
+        world.sandbox.faults.add("create:lost_response@1x1")
+        async with world.instance() as system:
+            job = await world.submit([params("ours")] * 5, system=system, callback_url=HOOK)
+            ended = await end_of(world, system, job)
+            assert (ended.counts.succeeded, ended.counts.errored) == (1, 4)
+
+
+async def test_what_nobody_foresaw_costs_nothing_that_was_read_before_it(monkeypatch, autojump_clock):
+    def breaks(reading, line):
+        if reading.new == 3:
+            raise RuntimeError("a line that breaks its reader")
+        take(reading, line)
+
+    take = Reading.take
+    monkeypatch.setattr(Reading, "take", breaks)
+    async with job_under(items=5) as (world, system, job):
+        await good_end_of(world, system, job, batches=1)
+        assert [path.endswith("/results") for *_, path in world.calls].count(True) == 2
 
 
 async def test_each_item_is_told_apart_by_what_was_wrong_with_it(autojump_clock):

@@ -52,11 +52,20 @@ class _Line(msgspec.Struct, gc=False):
 
 _line_decoder = msgspec.json.Decoder(_Line)
 _result_decoder = msgspec.json.Decoder(_Result)
+_any_decoder = msgspec.json.Decoder(msgspec.Raw)
+#: Lines with fewer brackets are not nested too deeply, and are not looked at for it.
+_MANY_BRACKETS = 500
+#: Decoders go less deep the fuller the stack is: by up to so many levels for those who read a stored result later.
+_SPARE = 100
 OUTCOME_VALUES = frozenset(outcome.value for outcome in OUTCOMES)
 
 
 class Unreadable(ValueError):
     """A line that is not JSON, not UTF-8 or not a result."""
+
+
+class TooDeep(Unreadable):
+    """A line that is nested more deeply than decoders go: a tool's input is the model's own text."""
 
 
 class ResultLine(msgspec.Struct, frozen=True, gc=False):
@@ -78,6 +87,8 @@ def decode(line: bytes) -> ResultLine:
     try:
         custom_id, inner, raw = _split_tolerantly(line)
         text = raw.decode()
+    except RecursionError as error:
+        raise TooDeep(str(error)) from error
     except ValueError as error:  # msgspec's errors and UnicodeDecodeError are ValueErrors
         raise Unreadable(str(error)) from error
     if "\x00" in text:  # not JSON, but the decoder skips over it, and PostgreSQL refuses it
@@ -98,6 +109,8 @@ def _split_tolerantly(line: bytes) -> tuple[str, _Result, bytes]:
 
 
 def _split(line: bytes) -> tuple[str, _Result, bytes]:
+    if line.count(b"{") + line.count(b"[") >= _MANY_BRACKETS:
+        _any_decoder.decode(b"[" * _SPARE + line + b"]" * _SPARE)
     outer = _line_decoder.decode(line)
     return outer.custom_id, _result_decoder.decode(outer.result), bytes(outer.result)
 
@@ -115,6 +128,8 @@ def usage_of(result: str) -> Usage | None:
     """The usage that a stored result carries, if any."""
     try:
         return _usage(_result_decoder.decode(result).message)
+    except RecursionError:
+        return None
     except msgspec.DecodeError:
         return _usage(_result_decoder.decode(without_lone_surrogates(result.encode())).message)
 

@@ -155,7 +155,7 @@ def answer_in(result: str) -> Answer:
     """Read a stored result. One whose message makes no sense counts as errored."""
     try:
         found = _decode(result)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return Answer(status=ItemStatus.ERRORED, stop_reason=None, calls=None, is_empty=True)
     message = found.message or _Message()
     return Answer(

@@ -81,7 +81,18 @@ def test_a_batch_without_a_readable_time_was_made_when_the_answer_was():
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"<html>", b"[]", b'"x"', b"null", b'{"id":"a"', b"{}", b'{"id":"","processing_status":"ended"}', b"\xff"],
+    [
+        b"",
+        b"<html>",
+        b"[]",
+        b'"x"',
+        b"null",
+        b'{"id":"a"',
+        b"{}",
+        b'{"id":"","processing_status":"ended"}',
+        b"\xff",
+        b'{"x":' * 3000,
+    ],
 )
 def test_anything_else_is_unreadable(body):
     with pytest.raises(Unreadable):

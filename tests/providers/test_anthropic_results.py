@@ -74,7 +74,10 @@ async def test_a_drip_of_compressed_bytes_is_not_dead(autojump_clock):
     assert await read(Body(*drip), content_encoding="gzip") == LINES
 
 
-@pytest.mark.parametrize("result", [b'{"type":"expired"}', rb'{"type":"errored","text":"\ud800"}'])
+WHOLE = [b'{"type":"expired"}', rb'{"type":"errored","text":"\ud800"}', b'{"type":%b%b}' % (b"[" * 3000, b"]" * 3000)]
+
+
+@pytest.mark.parametrize("result", WHOLE, ids=["plain", "surrogate", "deep"])
 async def test_a_whole_last_line_without_line_end_is_given(result, autojump_clock):
     last = b'{"custom_id":"r5","result":%b}' % result
     assert await read(Body(FILE, last)) == [*LINES, last]

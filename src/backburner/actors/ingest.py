@@ -61,6 +61,9 @@ class Ingest:
             except (ProviderError, TransientError) as error:
                 await self._flush(reading)
                 await self._interrupted(reading, error)
+            except Exception:
+                await self._flush(reading)  # what nobody foresaw costs nothing that was read before it
+                raise
             else:
                 await self._judge(reading)
 

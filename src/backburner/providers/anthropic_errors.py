@@ -193,7 +193,7 @@ def _seconds_until(headers: Mapping[str, str]) -> float | None:
 def _json_or_none(body: bytes) -> Any:
     try:
         return msgspec.json.decode(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 

@@ -76,7 +76,7 @@ def parse_page(raw: bytes, headers: Mapping[str, str]) -> Page:
     """One page of the listing, in its order. Raises Unreadable."""
     try:
         page = _page_decoder.decode(raw)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Unreadable(f"not a page of batches: {error}") from error
     views = [view for entry in page.data if (view := _parse_entry(bytes(entry), headers)) is not None]
     last_id = page.last_id or (views[-1].provider_batch_id if views else None)
@@ -107,7 +107,7 @@ def http_date(text: str | None) -> datetime | None:
 def _decode_batch(raw: bytes) -> _Batch:
     try:
         batch = _batch_decoder.decode(raw)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Unreadable(f"not a batch: {error}") from error
     if not batch.id:
         raise Unreadable("a batch without an id")

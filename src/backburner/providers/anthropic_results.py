@@ -13,8 +13,8 @@ from backburner.providers.anthropic_errors import Answer, NoAnswer, results_erro
 from backburner.providers.anthropic_objects import Unreadable, results_url
 from backburner.providers.base import BatchView
 from backburner.providers.lines import LineSplitter
+from backburner.result_lines import TooDeep, decode
 from backburner.result_lines import Unreadable as UnreadableLine
-from backburner.result_lines import decode
 
 if TYPE_CHECKING:
     from backburner.providers.anthropic_calls import Download
@@ -57,6 +57,8 @@ def _whole(last: list[bytes]) -> list[bytes]:
     for line in last:
         try:
             decode(line)
+        except TooDeep:
+            pass  # whether it is whole or not: it will never be read
         except UnreadableLine as error:
             raise ResultsBroken("The results end inside a line.", code="results_broken") from error
     return last

@@ -212,6 +212,7 @@ async def test_results_stop_cleanly_after_a_line(autojump_clock):
         ("foreign=2", 10, 2),
         ("bad_json", 8, 1),
         ("bad_utf8", 8, 1),
+        ("deep", 8, 1),
         ("unknown_type", 8, 1),
         ("crlf", 8, 8),
         ("blank", 16, 8),

@@ -12,6 +12,7 @@ from backburner.providers.sandbox.wire import Break, Piece
 
 #: Takes the right lines with their ends, their number, the fault's argument and chance.
 LineFault = Callable[[Iterator[bytes], int, str | None, Random], Iterator[Piece]]
+DEEP = 3_000  # levels, of which decoders read about a thousand
 
 
 def _numbers(total: int, argument: str | None, random: Random) -> set[int]:
@@ -88,6 +89,10 @@ def _bad_utf8(line: bytes) -> bytes:
     return line.replace(b'"result"', b'"r\xff\xfesult"', 1)
 
 
+def _deep(line: bytes) -> bytes:
+    return line.replace(b'"result":{', b'"result":{"deep":' + b"[" * DEEP + b"]" * DEEP + b",", 1)
+
+
 #: Of several rules these come first, in this order, because they read what others spoil.
 _READERS = ("unknown_type", "contradict")
 #: These come last, and only the first of them.
@@ -109,6 +114,7 @@ LINES: dict[str, LineFault] = {
     "no_newline": _no_newline,
     "bad_json": _each_hit(lambda line: b'{"custom_id":,' + line[13:]),
     "bad_utf8": _each_hit(_bad_utf8),
+    "deep": _each_hit(_deep),
     "unknown_type": _each_hit(_of_unknown_type),
 }
 
