@@ -30,6 +30,13 @@ async def test_a_poll_that_fails_is_repeated(fault, autojump_clock):
         await good_end_of(world, system, job, batches=3)
 
 
+@pytest.mark.parametrize("items", [25, 60])  # by looks at each, and by the listing
+async def test_a_provider_that_does_not_speak_utf_8_is_understood(items, autojump_clock):
+    faults = ["create:lost_response@1", "create:latin1", "retrieve:latin1", "list:latin1"]
+    async with job_under(*faults, items=items, chunk_items=2) as (world, system, job):
+        await good_end_of(world, system, job, batches=(items + 1) // 2)
+
+
 async def test_a_404_just_after_create_is_not_believed(autojump_clock):
     async with job_under("status:404@1-5", items=5) as (world, system, job):
         await good_end_of(world, system, job, batches=1)

@@ -53,6 +53,15 @@ def test_a_batch_keeps_the_providers_bytes_and_words():
     assert view.counts == Counts(succeeded=7, errored=1)
 
 
+@pytest.mark.parametrize(("bytes_", "kept"), [(b"caf\xe9", "caf\ufffd"), ("café".encode(), "café")])
+def test_what_is_not_utf_8_in_what_we_do_not_use_is_kept_replaced(bytes_, kept):
+    raw = json.dumps(batch("a")).encode().replace(b"{", b'{"note":"%b",' % bytes_, 1)
+    view = parse_batch(raw, {"date": DATE})
+    assert json.loads(view.raw.decode()) == {"note": kept, **batch("a")}
+    (listed,) = parse_page(b'{"data":[%b]}' % raw, {"date": DATE}).views
+    assert (listed.provider_batch_id, listed.raw) == ("a", view.raw)
+
+
 def test_an_unknown_status_is_not_an_end():
     view = parse_batch(json.dumps(batch(processing_status="paused", novelty={"x": 1})).encode(), {})
     assert (view.status, view.ended, view.canceling) == ("paused", False, False)
@@ -92,6 +101,8 @@ def test_a_batch_without_a_readable_time_was_made_when_the_answer_was():
         b'{"id":"","processing_status":"ended"}',
         b"\xff",
         b'{"x":' * 3000,
+        rb'{"id":"a\u0000","processing_status":"ended"}',
+        rb'{"id":"a","processing_status":"ended\u0000"}',
     ],
 )
 def test_anything_else_is_unreadable(body):

@@ -63,7 +63,7 @@ def parse_batch(raw: bytes, headers: Mapping[str, str]) -> BatchView:
         created_at=created_at,
         results_ready=ended and bool(batch.results_url) and batch.archived_at is None,
         results_gone=batch.archived_at is not None,
-        raw=raw,
+        raw=_keepable(raw),
     )
 
 
@@ -111,7 +111,17 @@ def _decode_batch(raw: bytes) -> _Batch:
         raise Unreadable(f"not a batch: {error}") from error
     if not batch.id:
         raise Unreadable("a batch without an id")
+    if "\x00" in batch.id + batch.processing_status:  # no text for PostgreSQL
+        raise Unreadable("a batch whose id or status holds a NUL")
     return batch
+
+
+def _keepable(raw: bytes) -> bytes:
+    """As it came, if it is text: in what we have no use for, decoders let pass what no database keeps as text.
+
+    That is replaced. As unreadable the batch would be missed in the listing, and sent again.
+    """
+    return raw.decode("utf-8", "replace").replace("\x00", "\N{REPLACEMENT CHARACTER}").encode()
 
 
 def _parse_entry(raw: bytes, headers: Mapping[str, str]) -> BatchView | None:

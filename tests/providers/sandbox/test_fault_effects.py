@@ -89,6 +89,7 @@ async def test_a_connection_breaks_before_or_after_the_batch_is_made(fault, erro
         ("html_200", 200, b"<html>"),
         ("empty_200", 200, b""),
         ("truncated_json", 200, b'{"id":"msgbatch_'),
+        ("latin1", 200, b'{"note":"caf\xe9","id":"msgbatch_'),
     ],
 )
 async def test_a_create_is_carried_out_though_the_answer_is_worthless(fault, status, body, autojump_clock):

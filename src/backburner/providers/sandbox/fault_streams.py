@@ -73,6 +73,12 @@ def _truncated_json(response: Response, _argument: str | None, _request_id: str)
     return Response.whole(response.status, body[: len(body) // 2], JSON)
 
 
+def _latin1(response: Response, _argument: str | None, _request_id: str) -> Response:
+    """Each batch has a member more, which is not UTF-8."""
+    body = _read(response).replace(b'{"id":', b'{"note":"caf\xe9","id":')
+    return Response.whole(response.status, body, JSON)
+
+
 def _broken_gzip(response: Response, _argument: str | None, _request_id: str) -> Response:
     packed = gzip.compress(_read(response), mtime=0)
     return Response.whole(response.status, packed[: len(packed) // 2], *response.headers, ("content-encoding", "gzip"))
@@ -95,5 +101,6 @@ STREAMS: dict[str, Stream] = {
     "html_200": _replaced(200, b"<html><body>Welcome</body></html>\n", "text/html"),
     "empty_200": _replaced(200, b"", "application/json"),
     "truncated_json": _truncated_json,
+    "latin1": _latin1,
     "broken_gzip": _broken_gzip,
 }
