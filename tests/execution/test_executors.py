@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -96,6 +97,43 @@ async def test_a_thread_that_outlives_its_time_keeps_its_place_until_it_ends():
         await done.wait()
         assert await call(executors, functions.add, "thread", a=2, b=3) == 5
         assert (places.taken, places.abandoned) == (0, 0)
+
+
+async def test_calls_that_end_while_they_wait_for_a_thread_leave_every_place_free():
+    release = threading.Event()
+
+    def wait():
+        release.wait(20)
+
+    async with opened(threads=Threads(Places(2))) as executors:
+        places = executors.places("thread")
+        async with trio.open_nursery() as nursery:
+            for _ in range(8):
+                nursery.start_soon(call, executors, wait, "thread")
+            while places.taken < 2:  # noqa: ASYNC110  # counted in threads
+                await trio.sleep(0.01)
+            nursery.cancel_scope.cancel()
+        assert (places.taken, places.abandoned) == (2, 2)
+        release.set()
+        with trio.move_on_after(10):
+            while places.taken:  # noqa: ASYNC110  # counted in threads
+                await trio.sleep(0.01)
+        assert (places.free, places.abandoned) == (2, 0)
+        assert await call(executors, functions.add, "thread", a=2, b=3) == 5
+
+
+async def test_a_thread_that_starts_when_nobody_waits_any_more_does_not_call_the_function(monkeypatch):
+    called: list[int] = []
+    late: list[Callable[[], object]] = []
+    async with opened(threads=Threads(Places(2))) as executors:
+        places = executors.places("thread")
+        with monkeypatch.context() as patch, trio.move_on_after(0.01):
+            patch.setattr("trio._threads.start_thread_soon", lambda run, deliver, name: late.append(run))
+            await call(executors, called.append, "thread")
+        assert (len(late), places.abandoned) == (1, 0)
+        with pytest.raises(WorkTimedOut):
+            late[0]()
+        assert (called, places.taken, places.abandoned) == ([], 0, 0)
 
 
 @pytest.mark.processes

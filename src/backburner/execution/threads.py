@@ -25,8 +25,15 @@ class _Run:
     name: str
     places: Places
     lock: Lock = attrs.field(factory=Lock)
+    has_begun: bool = False
     has_ended: bool = False
     is_abandoned: bool = False
+
+    def begin(self) -> bool:
+        """Called in the thread, before anything else. Says whether somebody still waits for the function."""
+        with self.lock:
+            self.has_begun = not self.is_abandoned
+            return self.has_begun
 
     def end(self) -> None:
         """Called in the thread, when the function is really over."""
@@ -43,6 +50,8 @@ class _Run:
             if self.has_ended:
                 return
             self.is_abandoned = True
+            if not self.has_begun:  # it waited for a thread, which would never end and take its count back
+                return
         self.places.abandon()
         log.error("thread goes on although nobody waits for it", work=self.name)
 
@@ -80,6 +89,8 @@ class Threads:
     def _in_thread(
         self, run: _Run, begin: Callable[[], None], function: Callable[..., Any], arguments: Mapping[str, Any]
     ) -> Outcome:
+        if not run.begin():
+            raise WorkTimedOut(f"{run.name} was given up before it began.")  # nobody hears it
         with self.places.one():
             try:
                 begin()
