@@ -61,6 +61,26 @@ def test_what_cannot_run_as_wanted_is_refused_at_registration(function, options)
         App().handler("h", **options)(function)
 
 
+TIMES = ("timeout_seconds", "stuck_after_seconds", "backoff_seconds", "backoff_cap_seconds")
+
+
+@pytest.mark.parametrize("seconds", [float("inf"), float("nan"), -1, 1e12])
+def test_times_that_end_at_no_date_are_refused_at_registration(seconds):
+    for name in TIMES:
+        with pytest.raises(WrongApp, match=name):
+            App().handler("h", **{name: seconds})(where)
+    with pytest.raises(WrongApp, match="timeout_seconds"):
+        App().tool(timeout_seconds=seconds)(where)
+
+
+def test_another_attempt_may_come_at_once_but_no_attempt_ends_at_once():
+    App().handler("h", backoff_seconds=0, backoff_cap_seconds=0, timeout_seconds=0.1, stuck_after_seconds=366 * 86_400)(
+        where
+    )
+    with pytest.raises(WrongApp):
+        App().handler("h", timeout_seconds=0)(where)
+
+
 def test_a_name_is_given_once():
     app = App()
     app.handler("h")(where)

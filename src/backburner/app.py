@@ -19,6 +19,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,254}")
 _TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")  # what model providers accept
 MEBIBYTE = 1024 * 1024
+LONGEST = 366 * 86_400.0  # seconds; what is much longer has no date that it would end at
 
 
 @attrs.frozen(kw_only=True)
@@ -81,7 +82,7 @@ class App:
         """Register the decorated function; it stays as it is.
 
         Its parameters are the fields of the job's input, one named `ctx` takes the context, what it returns is the
-        result. Raises WrongApp for a name that is taken and for a signature that is not JSON.
+        result. Raises WrongApp for a name that is taken, a signature that is not JSON and times that cannot be.
         """
         if not _NAME.fullmatch(name) or name in self.handlers:
             raise WrongApp(f"The handler name {name!r} is {'taken' if name in self.handlers else 'not allowed'}.")
@@ -95,11 +96,13 @@ class App:
                 description=inspect.getdoc(function) or "",
                 concurrency=_at_least_one("concurrency", concurrency),
                 per_organization=_at_least_one("per_organization", per_organization),
-                timeout_seconds=timeout_seconds,
-                stuck_after_seconds=stuck_after_seconds,
+                timeout_seconds=_seconds("timeout_seconds", timeout_seconds),
+                stuck_after_seconds=None
+                if stuck_after_seconds is None
+                else _seconds("stuck_after_seconds", stuck_after_seconds),
                 max_attempts=max(1, max_attempts),
-                backoff_seconds=backoff_seconds,
-                backoff_cap_seconds=backoff_cap_seconds,
+                backoff_seconds=_seconds("backoff_seconds", backoff_seconds, may_be_0=True),
+                backoff_cap_seconds=_seconds("backoff_cap_seconds", backoff_cap_seconds, may_be_0=True),
                 memory_bytes=None if memory_mb is None else int(memory_mb * MEBIBYTE),
             )
             return function
@@ -133,7 +136,7 @@ class App:
                 function=function,
                 executor=choose_executor(function, executor, cpu=cpu),
                 idempotent=idempotent,
-                timeout_seconds=timeout_seconds,
+                timeout_seconds=_seconds("timeout_seconds", timeout_seconds),
                 signature=signature,
             )
             return function
@@ -165,4 +168,12 @@ def choose_executor(function: Callable[..., Any], wanted: Choice, *, cpu: bool) 
 def _at_least_one(name: str, value: int | None) -> int | None:
     if value is not None and value < 1:
         raise WrongApp(f"{name} is {value}; it has to be at least 1.")
+    return value
+
+
+def _seconds(name: str, value: float, *, may_be_0: bool = False) -> float:
+    if not (0 < value <= LONGEST or (may_be_0 and value == 0)):  # NaN is not within anything
+        raise WrongApp(
+            f"{name} is {value}; it has to be {'at least' if may_be_0 else 'above'} 0 and at most {LONGEST:.0f}."
+        )
     return value
