@@ -55,8 +55,8 @@ class Account:
     cleared_by_polls: bool = False  # whether a poll that is answered shows that the account works again
 
     def is_open(self, now: datetime) -> bool:
-        """Whether a submission may be tried."""
-        return self.retry_at is None or now >= self.retry_at
+        """Whether a submission may be tried. No wait is longer than the cap: what seems to be is a clock's mistake."""
+        return self.retry_at is None or not now < self.retry_at <= now + timedelta(seconds=PROBE_CAP)
 
     def succeeded(self) -> bool:
         """A submission went through. Returns whether that changes the state."""

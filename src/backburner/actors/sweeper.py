@@ -18,7 +18,7 @@ from backburner.leadership import Mandate
 from backburner.model import ProviderBatch
 from backburner.pace import Pace
 from backburner.providers.base import Provider
-from backburner.storage import audit, batches, files, idempotency, jobs, staging
+from backburner.storage import ahead, audit, batches, files, idempotency, jobs, staging
 from backburner.storage.database import Database
 from backburner.storage.fence import fenced
 
@@ -106,10 +106,18 @@ class Sweeper:
     async def _sweep_old(self) -> None:
         now = self.clock.monotonic()
         if now - self._swept >= SWEEP:  # a bell makes nothing older
+            await self._pull_back()
             await self._sweep_answers()
             await self._sweep_audit()
             await self._sweep_files()
             self._swept = now
+
+    async def _pull_back(self) -> None:
+        waits = timedelta(seconds=2 * max(self.pace.interval, self.pace.settle))
+        now, longest = self.clock.now(), max(ahead.LONGEST_LOOK, waits)
+        if await self.database.read(ahead.is_too_far_ahead, now=now, longest_look=longest):
+            rows = await self._fenced(ahead.pull_back, now=now, longest_look=longest)
+            log.warning("a clock was ahead; what it put off is due now", rows=rows)
 
     async def _sweep_answers(self) -> None:
         while await self._fenced(idempotency.sweep, now=self.clock.now(), most=SWEPT_ROWS):  # noqa: ASYNC110
