@@ -14,6 +14,7 @@ import sqlalchemy as sa
 import trio
 from tests.invariants import Invariants, provider_batches_by_nonce, settled
 from tests.test_crashes import killed_at_step, simulated
+from tests.test_fairness import second_organization
 from tests.world import PACE, World, open_world, params
 
 from backburner.agent_options import AgentOptions, Prices, ToolSpec, kept
@@ -133,6 +134,27 @@ async def test_a_slow_tool_holds_up_nobody_else(autojump_clock):
         late, early = sorted(found[1:], key=lambda batch: batch.item_count)
         assert [(batch.round, batch.item_count) for batch in (early, late)] == [(2, 2), (2, 1)]
         assert (late.created_at - early.created_at).total_seconds() > 400
+
+
+async def test_hanging_tools_of_one_organization_hold_up_no_other(autojump_clock):
+    async with open_world() as world:
+        await second_organization(world)
+
+        async def tool(call: StartedCall) -> ToolOutcome:
+            await trio.sleep(3600 if call.organization_key == 1 else 1)
+            return returned("done")
+
+        world.run_tool = tool
+        await submitted(world, *[ADDS] * 100)
+        async with world.instance() as system:
+            await reached(world, ConversationState.TOOLS)
+            await trio.sleep(60)  # nobody else is there to leave a place for
+            quick = await submitted(world, ADDS, organization_key=2, user_key=2)
+            system.work()
+            with trio.fail_after(600):
+                ended = await world.ended(system, quick)
+        assert ended.counts.succeeded == 1
+        assert [state for _, state, _, _ in await calls(world)].count("finished") == 1
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from backburner.states import ConversationState, JobStatus
 from backburner.storage import batches, conversations, jobs, ledger, results, settle, submissions, turns
 from backburner.storage.members import members
 from backburner.storage.tables import conversations as talks
+from backburner.storage.tables import organizations, users
 
 AGENT = AgentOptions(tools=(ToolSpec(name="add"), ToolSpec(name="look", idempotent=True)))
 TERM = Term(epoch=1, term_id="term", instance_id="here")
@@ -117,6 +118,47 @@ def test_every_job_gets_its_turn_with_tools(stock: Stock):
         answered(stock, stock.batches(job)[0].key, {0: asks("add", "add"), 1: asks("add")})
     begun = ledger.start_calls(stock.tx, limit=4, epoch=1, now=NOW)
     assert Counter(call.place.job_key for call in begun) == {job.key: 2 for job in found}
+
+
+def second_organization(stock: Stock) -> None:
+    stock.tx.execute(sa.insert(organizations).values(id=2, public_id="org-2", name="second", created_at=NOW))
+    stock.tx.execute(sa.insert(users).values(id=2, public_id="user-2", organization_id=2, name="x", created_at=NOW))
+
+
+def waiting(stock: Stock, calls: int, *, organization: int = 1) -> Job:
+    """A job with one conversation that waits for so many tools."""
+    job = stock.job(1, agent=kept(AGENT), organization_key=organization, user_key=organization)
+    (batch,) = stock.submitted(job)
+    answered(stock, batch.key, {0: asks(*["add"] * calls)})
+    return job
+
+
+def test_an_organization_has_no_more_places_than_are_free(stock: Stock):
+    second_organization(stock)
+    waiting(stock, 20)
+    begun = ledger.start_calls(stock.tx, limit=16, epoch=1, now=NOW)
+    assert len(begun) == 8
+    assert ledger.start_calls(stock.tx, limit=8, epoch=1, now=NOW) == []
+    waiting(stock, 20, organization=2)
+    others = ledger.start_calls(stock.tx, limit=8, epoch=1, now=NOW)
+    assert [call.organization_key for call in others] == [2] * 4
+    ledger.finish_calls(stock.tx, [finished(call.place) for call in begun[:6]])
+    more = ledger.start_calls(stock.tx, limit=10, epoch=1, now=NOW)
+    assert Counter(call.organization_key for call in more) == {1: 4, 2: 1}
+
+
+def test_the_only_organization_has_every_place(stock: Stock):
+    waiting(stock, 20)
+    assert len(ledger.start_calls(stock.tx, limit=16, epoch=1, now=NOW)) == 16
+
+
+def test_organizations_take_turns_with_tools_however_many_jobs_they_have(stock: Stock):
+    second_organization(stock)
+    for _ in range(5):
+        waiting(stock, 2)
+    waiting(stock, 9, organization=2)
+    begun = ledger.start_calls(stock.tx, limit=9, epoch=1, now=NOW)
+    assert Counter(call.organization_key for call in begun) == {1: 3, 2: 3}
 
 
 def test_a_cancelled_job_ends_what_waits_and_drops_what_was_not_begun(stock: Stock):

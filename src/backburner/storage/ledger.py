@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from backburner.agent_options import AgentOptions, ToolSpec, agent_of
 from backburner.commands import CallPlace, ToolFinished
 from backburner.states import ConversationState, ToolCallState
-from backburner.storage.tables import conversations, items, jobs, tool_calls
+from backburner.storage.tables import conversations, items, jobs, organizations, tool_calls
 from backburner.storage.turns import make_turns
 
 _PLACE = (tool_calls.c.job_id, tool_calls.c.idx, tool_calls.c.round, tool_calls.c.position)
@@ -38,15 +38,42 @@ class StartedCall:
 
 
 def start_calls(tx: sa.Connection, *, limit: int, epoch: int, now: datetime) -> list[StartedCall]:
-    """Take on up to `limit` calls, of every job in turn. They count as begun when this has committed."""
-    places = [CallPlace(*row[:4]) for row in tx.execute(_WAITING, {"most": limit})]
+    """Take on up to `limit` calls, for which there are places. They count as begun when this has committed.
+
+    The organization with the fewest calls under way goes first, within it every job in turn. Unless it is the only one
+    here, an organization begins nothing that would give it more places than are free: calls may hang for an hour.
+    """
+    rows = tx.execute(_WAITING, {"most": limit}).all()
+    is_shared = tx.execute(_ORGANIZATIONS).scalar_one() > 1
+    places = [CallPlace(*row[:4]) for begun, row in enumerate(rows) if not is_shared or row.share <= limit - begun]
     return take_on(tx, places, epoch=epoch, now=now)
 
 
+_ORGANIZATIONS = sa.select(sa.func.count()).select_from(sa.select(organizations.c.id).limit(2).subquery())
 _RANK = sa.func.row_number().over(partition_by=tool_calls.c.job_id, order_by=_PLACE[1:]).label("rank")
 _REQUESTED = sa.select(*_PLACE, _RANK).where(tool_calls.c.state == ToolCallState.REQUESTED).subquery("waiting")
+_HELD = (
+    sa.select(jobs.c.organization_id, sa.func.count().label("calls"))
+    .select_from(tool_calls.join(jobs, jobs.c.id == tool_calls.c.job_id))
+    .where(tool_calls.c.state == ToolCallState.STARTED)
+    .group_by(jobs.c.organization_id)
+    .subquery("held")
+)
+# How many places the call's organization has when this one is begun after those before it.
+_SHARE = sa.func.coalesce(_HELD.c.calls, 0) + sa.func.row_number().over(
+    partition_by=jobs.c.organization_id, order_by=(_REQUESTED.c.rank, _REQUESTED.c.job_id)
+)
+_MOST = sa.bindparam("most", type_=sa.Integer)
 _WAITING = (
-    sa.select(_REQUESTED).order_by(_REQUESTED.c.rank, _REQUESTED.c.job_id).limit(sa.bindparam("most", type_=sa.Integer))
+    sa.select(_REQUESTED, _SHARE.label("share"))
+    .select_from(
+        _REQUESTED.join(jobs, jobs.c.id == _REQUESTED.c.job_id).outerjoin(
+            _HELD, _HELD.c.organization_id == jobs.c.organization_id
+        )
+    )
+    .where(_REQUESTED.c.rank <= _MOST)  # before they are ranked once more: there may be very many
+    .order_by("share", jobs.c.organization_id)
+    .limit(_MOST)
 )
 
 
