@@ -474,6 +474,19 @@ async def test_a_handler_is_tried_again_after_a_job_that_says_nothing_about_it(p
             assert ended.status is JobStatus.COMPLETED
 
 
+@pytest.mark.parametrize("seconds", [float("nan"), -1.0])
+async def test_a_part_with_a_time_that_cannot_be_fails_its_attempt_only(seconds, autojump_clock):
+    app = App()
+
+    @app.handler("parts", max_attempts=1)
+    async def parts(ctx) -> int:
+        return await ctx.run_thread(max, timeout_seconds=seconds, a=1)
+
+    ended, _ = await run_one(app, "parts")
+    assert (ended.status, ended.error["code"]) == (JobStatus.FAILED, "handler_error")
+    assert "timeout_seconds" in ended.error["message"]
+
+
 async def test_a_handler_submits_a_batch_once_and_awaits_its_results(autojump_clock):
     app = App()
     made = []

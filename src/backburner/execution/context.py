@@ -122,6 +122,8 @@ class Context:
         self, function: Callable[..., Any], executor: str, seconds: float, arguments: dict[str, Any]
     ) -> Any:
         assert self.parts is not None  # noqa: S101  # every context in the server has them
+        if not seconds > 0:  # NaN neither; as a deadline on the event loop it would end the server
+            raise ValueError(f"timeout_seconds is {seconds}; it has to be above 0.")
         name = f"{self.handler}/{getattr(function, '__name__', 'function')}"
         return await self.parts.call(function, arguments, executor=executor, timeout_seconds=seconds, name=name)
 
