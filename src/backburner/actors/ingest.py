@@ -62,7 +62,8 @@ class Ingest:
                 await self._flush(reading)
                 await self._interrupted(reading, error)
             except Exception:
-                await self._flush(reading)  # what nobody foresaw costs nothing that was read before it
+                # What nobody foresaw costs nothing that was read before it. Cancelled, the term is over anyway.
+                await self._flush(reading)  # noqa: ASYNC120
                 raise
             else:
                 await self._judge(reading)
