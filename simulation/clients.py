@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from simulation.world import World
 
 PATIENCE = 70.0  # seconds until a client gives up waiting for one answer
-LATER = frozenset({409, 429, 503})
+LATER = frozenset({408, 409, 429, 503})
 #: Conflicts that mean: ask again.
 BUSY_CODES = frozenset({"idempotency_key_in_use", "idempotency_key_lost", "upload_expired"})
 

@@ -57,10 +57,12 @@ class ToolCaller:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         task_status.started()
         async with trio.open_nursery() as calls:
-            while (wait := await self._patiently(partial(self._resume, calls))) is not None:
-                await self.bell.heard(wait)
+            is_sure = False  # of what is under way: after a failure, calls may have been begun that nobody makes
             while True:
-                wait = await self._patiently(partial(self._take, calls))
+                wait = None if is_sure else await self._patiently(partial(self._resume, calls))
+                if wait is None:
+                    wait = await self._patiently(partial(self._take, calls))
+                is_sure = wait is None
                 await self.bell.heard(self.idle if wait is None else wait)
 
     async def _patiently(self, work: Callable[[], Awaitable[None]]) -> float | None:
