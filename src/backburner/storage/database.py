@@ -63,7 +63,8 @@ class PoolSettings:
 class Database:
     """A database and how its blocking calls are run.
 
-    Raises StorageUnavailable when the database is away, busy or full; other database errors are bugs and pass.
+    Raises StorageUnavailable when the database is away, busy or full, WriteRefused for values that it does not take,
+    and Vanished, a NotFound, when a row that had to be there is gone. Other database errors are bugs and pass.
     """
 
     url: sa.URL
