@@ -160,6 +160,32 @@ async def test_nothing_found_in_half_a_listing_is_not_an_answer(autojump_clock):
         await find(*[page(made("a", 10, count=9), has_more=True) for _ in range(2)])
 
 
+ODD = {"id": "odd", "processing_status": 5}
+
+
+@pytest.mark.parametrize(
+    "pages",
+    [
+        [page(ODD)],
+        [page(ODD, made("too old", 999))],
+        [page(made("x", 10, count=9), ODD, made("too old", 999))],
+        [page(made("x", 10, count=9), has_more=True), page(ODD, made("too old", 999))],
+        [page(made("x", 10, count=9), ODD, has_more=True), page(made("too old", 999), ODD)],
+    ],
+)
+async def test_nothing_found_beside_a_batch_that_cannot_be_read_is_not_an_answer(pages, autojump_clock):
+    with pytest.raises(ProviderUnavailable, match="could not be read"):
+        await find(*pages)
+
+
+async def test_what_cannot_be_read_among_old_batches_does_not_matter(autojump_clock):
+    assert (await find(page(made("x", 10, count=9), made("too old", 999), ODD)))[0] == []
+
+
+async def test_what_cannot_be_read_does_not_hide_what_is_found(autojump_clock):
+    assert (await find(page(ODD, made("a", 10))))[0] == ["a"]
+
+
 async def test_an_endless_listing_is_given_up(autojump_clock):
     def handler(request):
         number = int(request.url.params.get("after_id", "0")) + 1

@@ -113,5 +113,5 @@ def test_anything_else_is_unreadable(body):
 def test_an_unreadable_entry_costs_only_itself():
     listed = parse_page(json.dumps({"data": [batch("a"), {"id": 5}, batch("b")], "has_more": True}).encode(), {})
     assert [view.provider_batch_id for view in listed.views] == ["a", "b"]
-    assert (listed.unreadable, listed.has_more, listed.last_id) == (1, True, "b")
+    assert (listed.unreadable, listed.before_gap, listed.has_more, listed.last_id) == (1, 1, True, "b")
     assert json.loads(listed.views[0].raw) == batch("a")

@@ -31,6 +31,8 @@ from backburner.providers.base import MEBIBYTE, BatchView, Limits, ResultLines, 
 from backburner.providers.upload import Upload, encode_requests
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from backburner.providers.anthropic_calls import Calls
 
 T = TypeVar("T")
@@ -112,15 +114,15 @@ class AnthropicProvider:
     async def find(self, *, item_count: int, within: float) -> list[BatchView]:
         pager = Pager(calls=self.calls, pages_left=MAX_FIND_PAGES)
         found: list[BatchView] = []
-        while views := await pager.next_page():
+        oldest, far_enough = None, False
+        while not far_enough and (views := await pager.next_page()):
             oldest = cutoff(pager.now, within, CLOCK_MARGIN)
             recent = [view for view in views if oldest is None or view.created_at >= oldest]
-            if not recent:
-                return _newest_first(found)
             found += [view for view in recent if view.counts.total == item_count]
-        if not found and not pager.complete:
-            # "None" would be taken as leave to submit again.
-            raise ProviderUnavailable("The listing of batches could not be read to its end.", code="listing_incomplete")
+            far_enough = not recent
+        if not found:
+            # It would be taken as leave to submit again.
+            _refuse_unless_whole(pager, oldest, far_enough=far_enough)
         return _newest_first(found)
 
     async def retrieve(self, provider_batch_id: str) -> BatchView:
@@ -176,6 +178,14 @@ def _view(answer: Answer, provider_batch_id: str) -> BatchView:
     if view.provider_batch_id != provider_batch_id:
         raise unreadable_answer(answer, Unreadable("it describes another batch"))
     return view
+
+
+def _refuse_unless_whole(pager: Pager, oldest: datetime | None, *, far_enough: bool) -> None:
+    """Raises ProviderUnavailable unless the pages have told of every batch made since `oldest`."""
+    if not (far_enough or pager.complete):
+        raise ProviderUnavailable("The listing of batches could not be read to its end.", code="listing_incomplete")
+    if not pager.whole_since(oldest):
+        raise ProviderUnavailable("The listing holds a batch that could not be read.", code="listing_unreadable")
 
 
 def _newest_first(views: list[BatchView]) -> list[BatchView]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import attrs
@@ -33,6 +33,13 @@ class Pager:
     complete: bool = False
     _after: str | None = None
     _seen: set[str] = attrs.field(factory=set, init=False)
+    #: When the last batch was made that stands before any that could not be read.
+    _whole_until: datetime = attrs.field(default=datetime.max.replace(tzinfo=UTC), init=False)
+    _gap: bool = attrs.field(default=False, init=False)
+
+    def whole_since(self, oldest: datetime | None) -> bool:
+        """Whether no batch made since then was in the pages without being understood."""
+        return not self._gap or (oldest is not None and self._whole_until < oldest)
 
     async def next_page(self) -> list[BatchView]:
         """The next batches, in the listing's order; [] when there is nothing more, or nothing new to be had."""
@@ -42,6 +49,7 @@ class Pager:
         page = await self._fetch()
         self.complete = not page.has_more
         self._after = page.last_id
+        self._look_for_gaps(page)
         fresh = [view for view in page.views if view.provider_batch_id not in self._seen]
         self._seen.update(view.provider_batch_id for view in fresh)
         return fresh
@@ -58,10 +66,15 @@ class Pager:
             page = parse_page(answer.body, answer.headers)
         except Unreadable as reason:
             raise unreadable_answer(answer, reason) from reason
-        if page.unreadable:
-            log.warning("unreadable batches in listing", count=page.unreadable)
         self.now = self.now or http_date(answer.headers.get("date")) or _newest(page.views)
         return page
+
+    def _look_for_gaps(self, page: Page) -> None:
+        if not self._gap and page.before_gap:
+            self._whole_until = page.views[page.before_gap - 1].created_at
+        if page.unreadable:
+            self._gap = True
+            log.warning("unreadable batches in listing", count=page.unreadable)
 
 
 def cutoff(now: datetime | None, within: float, margin: float) -> datetime | None:

@@ -38,6 +38,8 @@ class Page:
     """One page of the listing; `unreadable` of its entries could not be understood and are left out."""
 
     views: list[BatchView]
+    #: How many of the views come before the first entry that is left out.
+    before_gap: int
     has_more: bool
     last_id: str | None
     unreadable: int
@@ -78,9 +80,16 @@ def parse_page(raw: bytes, headers: Mapping[str, str]) -> Page:
         page = _page_decoder.decode(raw)
     except (ValueError, RecursionError) as error:
         raise Unreadable(f"not a page of batches: {error}") from error
-    views = [view for entry in page.data if (view := _parse_entry(bytes(entry), headers)) is not None]
+    entries = [_parse_entry(bytes(entry), headers) for entry in page.data]
+    views = [view for view in entries if view is not None]
     last_id = page.last_id or (views[-1].provider_batch_id if views else None)
-    return Page(views=views, has_more=page.has_more, last_id=last_id, unreadable=len(page.data) - len(views))
+    return Page(
+        views=views,
+        before_gap=entries.index(None) if None in entries else len(entries),
+        has_more=page.has_more,
+        last_id=last_id,
+        unreadable=len(entries) - len(views),
+    )
 
 
 def parse_time(text: str | None) -> datetime | None:
