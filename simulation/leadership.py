@@ -32,6 +32,8 @@ class Office:
     """The lock in the database server."""
 
     evict_after: float = EVICT_AFTER
+    #: When the last good heartbeat of an instance was begun, by its name.
+    confirmed_at: dict[str, float] = attrs.field(factory=dict)
     _session: Session | None = None
     _freed: trio.Event = attrs.field(factory=trio.Event)
 
@@ -106,7 +108,7 @@ class SimulatedLeadership(Leadership):
 
     async def heartbeat(self, term: Term) -> bool:
         """As the real one: whatever goes wrong with the session ends it."""
-        session = self._session
+        session, begun_at = self._session, trio.current_time()
         await self.life.goes_on()
         if session is None or self.office.holder() is not session:
             return False
@@ -118,7 +120,10 @@ class SimulatedLeadership(Leadership):
         if not current:
             self.office.free(session)
         self._touched(session)
-        return current and self.office.holder() is session
+        is_good = current and self.office.holder() is session
+        if is_good:
+            self.office.confirmed_at[self.life.name] = begun_at
+        return is_good
 
     async def resign(self, term: Term, reason: str) -> None:
         try:

@@ -29,6 +29,7 @@ class Message:
     request: httpx2.Request
     arrived: bool = False
     done: trio.Event = attrs.field(factory=trio.Event)
+    is_heard: bool = False  # the sender lives, and has the answer
     _response: httpx2.Response | None = None
     _error: httpx2.HTTPError | None = None
 
@@ -47,6 +48,15 @@ class Message:
             raise self._error
         assert self._response is not None
         return self._response
+
+    @property
+    def asks_to_wait(self) -> float:
+        """The seconds for which the answer that was heard asks not to be asked again; 0 if it does not."""
+        headers = self._response.headers if self.is_heard and self._response is not None else {}
+        if "retry-after-ms" in headers:
+            return float(headers["retry-after-ms"]) / 1000
+        seconds = headers.get("retry-after", "")
+        return float(seconds) if seconds.isdigit() else 0.0
 
     @property
     def batch_id(self) -> str:
@@ -145,6 +155,7 @@ class Wire(httpx2.AsyncBaseTransport):
             self.network.send(message, self.serve)
             await message.done.wait()
             await self.life.goes_on()
+            message.is_heard = True
         finally:
             self.network.given_up(message)
         return message.response

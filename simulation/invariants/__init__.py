@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from simulation.invariants.agents import Ledger, Rounds
 from simulation.invariants.base import Invariant
 from simulation.invariants.counts import Counting, Results
+from simulation.invariants.courtesy import Courtesy
 from simulation.invariants.deliveries import Outbox, Webhooks
 from simulation.invariants.jobs import Acknowledged, Endings, Once
-from simulation.invariants.leadership import Fenced, OneSubmitter
+from simulation.invariants.leadership import Fenced, OneSubmitter, Trusted
 from simulation.invariants.provider import Forgotten, GivenUp, PaidOnce, Polls
 from simulation.invariants.work import Claims, Orders
 
@@ -28,6 +29,8 @@ INVARIANTS: tuple[Callable[[World], Invariant], ...] = (
     Webhooks,
     Fenced,
     OneSubmitter,
+    Trusted,
+    Courtesy,
     PaidOnce,
     GivenUp,
     Polls,

@@ -89,6 +89,16 @@ class Webhooks(Invariant):
     _confirmed: dict[str, set[int | None]] = attrs.field(factory=dict)  # by webhook-id
     _bodies: dict[str, bytes] = attrs.field(factory=dict)
 
+    def sending(self, message: Message) -> None:
+        if message.to != "webhook":
+            return
+        webhook_id = message.request.headers["webhook-id"]
+        row = next((row for row in self.mirror.deliveries.values() if row["public_id"] == webhook_id), None)
+        if row is None or row["status"] != "delivered":
+            return
+        if self.mirror.jobs[row["job_id"]]["public_id"] not in self.world.ledger.redelivering:
+            self.broken(f"{message.life.name} sends {webhook_id} again, which is delivered")
+
     def webhook(self, message: Message, status: int | None) -> None:
         request = message.request
         webhook_id, body = request.headers["webhook-id"], request.content

@@ -1,20 +1,23 @@
-"""The office: writes of an old term change nothing, and two never both submit."""
+"""The office: writes of an old term change nothing, two never both submit, and nobody does without being confirmed."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
 import attrs
+import trio
 
 from backburner.model import Term
 from simulation.invariants.base import Invariant
-from simulation.store import Change, Commit
+from simulation.store import Change, Commit, Row
 
 if TYPE_CHECKING:
     from simulation.network import Message
 
 #: What anybody may do to a provider batch: plan it, have it looked at soon, end it unsent, delete it with its job.
 FREE = {"next_poll_at", "error"}
+TRUST = 10.0  # seconds after the start of a good heartbeat
+CALM_TRUST = 100.0  # in a calm, in which heartbeats are rare
 
 
 @attrs.define(eq=False)
@@ -44,11 +47,14 @@ class Fenced(Invariant):
 
 
 def _is_the_leaders(change: Change) -> bool:
-    old, new = change.old, change.new
-    if new is None or change.table not in ("provider_batches", "results"):
+    if change.new is None:
         return False
-    if change.table == "results":
-        return True
+    if change.table == "provider_batches":
+        return _is_looked_after(change.old, change.new)
+    return change.table in ("results", "tool_calls") or (change.table == "conversations" and change.old is not None)
+
+
+def _is_looked_after(old: Row | None, new: Row) -> bool:
     if old is None:
         return bool(new["status"] != "planned")
     if old["status"] == "planned" and new["status"] in ("planned", "closed"):
@@ -64,3 +70,16 @@ class OneSubmitter(Invariant):
         leader = self.mirror.epoch["instance_id"]
         if message.to == "provider" and message.life.name != leader:
             self.broken(f"{message.life.name} asks {message.what}, but {leader} leads")
+
+
+@attrs.define(eq=False)
+class Trusted(Invariant):
+    name: ClassVar[str] = "the provider is asked only as long as a term is trusted"
+
+    def sending(self, message: Message) -> None:
+        if message.to != "provider":
+            return
+        who = message.life.name
+        silent = trio.current_time() - self.world.office.confirmed_at.get(who, float("-inf"))
+        if silent > (CALM_TRUST if self.world.is_calm else TRUST):
+            self.broken(f"{who} asks {message.what}, {silent:.3f} s after its last good heartbeat")

@@ -59,21 +59,24 @@ class GivenUp(Invariant):
 
 @attrs.define(eq=False)
 class Polls(Invariant):
-    name: ClassVar[str] = "polls in flight never exceed the limiter"
+    name: ClassVar[str] = "polls in flight never exceed the limiter, and one at a time is about a batch"
 
-    _polls: dict[str, set[int]] = attrs.field(factory=dict)  # by instance
+    _in_flight: dict[str, dict[int, tuple[str, bool]]] = attrs.field(factory=dict)  # by instance: batch, is a poll
 
     def sending(self, message: Message) -> None:
-        row = self.mirror.batches.get(self.mirror.at_provider.get(message.batch_id, -1))
-        if row is None or row["status"] != "submitted":
+        if not message.batch_id:
             return
-        polls = self._polls.setdefault(message.life.name, set())
-        polls.add(id(message))
-        if len(polls) > self.world.profile.pace.poll_concurrency:
-            self.broken(f"{message.life.name} has {len(polls)} polls in flight")
+        row = self.mirror.batches.get(self.mirror.at_provider.get(message.batch_id, -1))
+        in_flight = self._in_flight.setdefault(message.life.name, {})
+        if any(batch_id == message.batch_id for batch_id, _ in in_flight.values()):
+            self.broken(f"{message.life.name} asks {message.what}, and has not yet heard what it asked before")
+        in_flight[id(message)] = message.batch_id, row is not None and row["status"] == "submitted"
+        polls = sum(is_poll for _, is_poll in in_flight.values())
+        if polls > self.world.profile.pace.poll_concurrency:
+            self.broken(f"{message.life.name} has {polls} polls in flight")
 
     def given_up(self, message: Message) -> None:
-        self._polls.get(message.life.name, set()).discard(id(message))
+        self._in_flight.get(message.life.name, {}).pop(id(message), None)
 
 
 @attrs.define(eq=False)

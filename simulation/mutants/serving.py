@@ -39,6 +39,14 @@ SERVING = (
         Where(profile={"receivers": {"500": 0.6}}, workloads=("a_webhook_is_sent_again",)),
     ),
     Mutant(
+        "a receiver's wish is not heard",
+        "webhooks",
+        "delivery_schedule.py",
+        "    wish = retry_after if status_code in BUSY else None",
+        "    wish = None",
+        Where(profile={"receivers": {"503": 0.6}, "clock_jumps": ()}, workloads=("a_webhook_is_sent_again",)),
+    ),
+    Mutant(
         "the answer is not stored with the job",
         "a repeated POST",
         "storage/idempotency.py",
