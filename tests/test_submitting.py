@@ -73,6 +73,17 @@ async def test_a_listing_that_lies_or_fails_leads_to_no_second_batch(fault, auto
         await good_end_of(world, system, job, batches=1)
 
 
+async def test_half_a_listing_without_the_lost_batch_proves_nothing(autojump_clock):
+    """Whatever else of that size it shows, and for however long."""
+    async with open_world() as world, world.instance() as system:
+        earlier = await world.submit([params("earlier")] * 5, system=system, callback_url=HOOK)
+        await good_end_of(world, system, earlier, batches=1)
+        for fault in ("create:lost_response@1x1", "list:hide_newest@1-30", "list:stuck_cursor@1-30"):
+            world.sandbox.faults.add(fault)
+        job = await world.submit([params("ours")] * 5, system=system, callback_url=HOOK)
+        await good_end_of(world, system, job, batches=2)
+
+
 @pytest.mark.parametrize("minutes", [-600, -10, 10])
 async def test_a_clock_that_is_set_does_not_lead_to_a_second_batch(minutes, autojump_clock):
     """Found by the simulation, seed 1950: the batch was looked for among those of the last minute, and it was older."""

@@ -49,6 +49,14 @@ SUBMITTING = (
         Where(faults=("list:hide_newest@p0.6x2", "create:lost_response@p0.6"), workloads=BATCHES),
     ),
     Mutant(
+        "half a listing proves that nothing was made",
+        "submissions",
+        "actors/reconciler.py",
+        "        if not candidates and found.doubt is not None:",
+        "        if not candidates and found.doubt is None and False:",
+        Where(faults=("list:hide_newest", "list:stuck_cursor", "create:lost_response@p0.6"), workloads=BATCHES),
+    ),
+    Mutant(
         "the SDK repeats a submission by itself",
         "submissions",
         "providers/anthropic_calls.py",

@@ -109,12 +109,12 @@ async def find(*answers, within=300.0, item_count=2):
     handler, requests = answering(*answers)
     async with opened(handler) as provider:
         found = await provider.find(item_count=item_count, within=within)
-    return [view.provider_batch_id for view in found], requests
+    return [view.provider_batch_id for view in found.batches], found.doubt, requests
 
 
 async def test_finding_takes_recent_batches_of_that_size_newest_first(autojump_clock):
     listed = page(made("other size", 5, count=3), made("b", 20), made("a", 10), made("old", 900))
-    assert (await find(listed))[0] == ["a", "b"]
+    assert (await find(listed))[:2] == (["a", "b"], None)
 
 
 async def test_ages_are_taken_from_the_providers_clock_with_a_margin(autojump_clock):
@@ -131,33 +131,37 @@ async def test_finding_pages_until_all_is_too_old(autojump_clock):
         page(made("b", 20), has_more=True),
         page(made("c", 999), has_more=True),
     )
-    found, requests = await find(*pages)
-    assert found == ["a", "b"]
+    found, doubt, requests = await find(*pages)
+    assert (found, doubt) == (["a", "b"], None)
     queries = [dict(request.url.params) for request in requests]
     assert queries == [{"limit": "1000"}, {"limit": "1000", "after_id": "a"}, {"limit": "1000", "after_id": "b"}]
 
 
 async def test_a_batch_on_two_pages_is_found_once(autojump_clock):
-    assert (await find(page(made("a", 10), has_more=True), page(made("a", 10), made("b", 20))))[0] == ["a", "b"]
-
-
-async def test_an_empty_page_that_promises_more_ends_the_search_without_an_answer(autojump_clock):
-    with pytest.raises(ProviderUnavailable):
-        await find(page(made("x", 10, count=9), has_more=True), page(has_more=True))
+    pages = page(made("a", 10), has_more=True), page(made("a", 10), made("b", 20))
+    assert (await find(*pages))[:2] == (["a", "b"], None)
 
 
 async def test_an_empty_listing_is_an_answer(autojump_clock):
-    assert (await find(page()))[0] == []
+    assert (await find(page()))[:2] == ([], None)
 
 
-async def test_a_stuck_cursor_ends_the_search(autojump_clock):
-    stuck = [page(made("a", 10), has_more=True) for _ in range(2)]
-    assert (await find(*stuck))[0] == ["a"]
+@pytest.mark.parametrize("second", [page(has_more=True), page(made("a", 10), has_more=True)])
+async def test_a_listing_that_does_not_go_on_leaves_a_doubt(second, autojump_clock):
+    found, doubt, _ = await find(page(made("a", 10), has_more=True), second)
+    assert found == ["a"]
+    assert doubt == "The listing of batches could not be read to its end."
 
 
-async def test_nothing_found_in_half_a_listing_is_not_an_answer(autojump_clock):
-    with pytest.raises(ProviderUnavailable):
-        await find(*[page(made("a", 10, count=9), has_more=True) for _ in range(2)])
+async def test_an_endless_listing_is_given_up(autojump_clock):
+    def handler(request):
+        number = int(request.url.params.get("after_id", "0")) + 1
+        return page(made(str(number), 10, count=9), has_more=True)
+
+    async with opened(handler) as provider:
+        found = await provider.find(item_count=2, within=300)
+    assert found.batches == []
+    assert found.doubt
 
 
 ODD = {"id": "odd", "processing_status": 5}
@@ -173,27 +177,12 @@ ODD = {"id": "odd", "processing_status": 5}
         [page(made("x", 10, count=9), ODD, has_more=True), page(made("too old", 999), ODD)],
     ],
 )
-async def test_nothing_found_beside_a_batch_that_cannot_be_read_is_not_an_answer(pages, autojump_clock):
-    with pytest.raises(ProviderUnavailable, match="could not be read"):
-        await find(*pages)
+async def test_a_batch_that_cannot_be_read_leaves_a_doubt(pages, autojump_clock):
+    assert (await find(*pages))[:2] == ([], "The listing holds a batch that could not be read.")
 
 
 async def test_what_cannot_be_read_among_old_batches_does_not_matter(autojump_clock):
-    assert (await find(page(made("x", 10, count=9), made("too old", 999), ODD)))[0] == []
-
-
-async def test_what_cannot_be_read_does_not_hide_what_is_found(autojump_clock):
-    assert (await find(page(ODD, made("a", 10))))[0] == ["a"]
-
-
-async def test_an_endless_listing_is_given_up(autojump_clock):
-    def handler(request):
-        number = int(request.url.params.get("after_id", "0")) + 1
-        return page(made(str(number), 10, count=9), has_more=True)
-
-    async with opened(handler) as provider:
-        with pytest.raises(ProviderUnavailable):
-            await provider.find(item_count=2, within=300)
+    assert (await find(page(made("a", 10), made("too old", 999), ODD)))[:2] == (["a"], None)
 
 
 @pytest.mark.parametrize(

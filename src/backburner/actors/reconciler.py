@@ -131,12 +131,16 @@ class Reconciler:
         """What it may be, and whether that was recognised by its results."""
         self.mandate.check()
         age = _age(batch, self.clock.now()).total_seconds()
-        views = await self.provider.find(item_count=batch.item_count, within=age + margin)
+        found = await self.provider.find(item_count=batch.item_count, within=age + margin)
         known = await self.database.read(submissions.not_candidates, batch.key)
-        candidates = [view for view in views if view.provider_batch_id not in known]
-        if not candidates or (len(candidates) == 1 and is_likely):
-            return candidates, False
-        return await self._by_results(batch, candidates, rivals)
+        candidates = [view for view in found.batches if view.provider_batch_id not in known]
+        recognised = False
+        if len(candidates) > 1 or (candidates and not is_likely):
+            candidates, recognised = await self._by_results(batch, candidates, rivals)
+        if not candidates and found.doubt is not None:
+            # To find nothing would be taken as leave to submit again.
+            raise ProviderUnavailable(found.doubt, code="listing_incomplete")
+        return candidates, recognised
 
     async def _by_results(
         self, batch: ProviderBatch, candidates: list[BatchView], rivals: frozenset[str]

@@ -13,7 +13,7 @@ import attrs
 import httpx2
 import trio
 
-from backburner.errors import BatchNotFound, ProviderUnavailable
+from backburner.errors import BatchNotFound
 from backburner.providers.anthropic_errors import (
     Answer,
     NoAnswer,
@@ -27,7 +27,7 @@ from backburner.providers.anthropic_errors import (
 from backburner.providers.anthropic_listing import BATCHES_PATH, PAGE_SIZE, Pager, cutoff
 from backburner.providers.anthropic_objects import Unreadable, parse_batch
 from backburner.providers.anthropic_results import DownloadedLines, own_results_url, require_lines
-from backburner.providers.base import MEBIBYTE, BatchView, Limits, ResultLines, WireRequest
+from backburner.providers.base import MEBIBYTE, BatchView, Found, Limits, ResultLines, WireRequest
 from backburner.providers.upload import Upload, encode_requests
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class AnthropicProvider:
         except Unreadable as reason:
             raise unreadable_submission(answer, reason) from reason
 
-    async def find(self, *, item_count: int, within: float) -> list[BatchView]:
+    async def find(self, *, item_count: int, within: float) -> Found:
         pager = Pager(calls=self.calls, pages_left=MAX_FIND_PAGES)
         found: list[BatchView] = []
         oldest, far_enough = None, False
@@ -120,10 +120,7 @@ class AnthropicProvider:
             recent = [view for view in views if oldest is None or view.created_at >= oldest]
             found += [view for view in recent if view.counts.total == item_count]
             far_enough = not recent
-        if not found:
-            # It would be taken as leave to submit again.
-            _refuse_unless_whole(pager, oldest, far_enough=far_enough)
-        return _newest_first(found)
+        return Found(batches=_newest_first(found), doubt=_doubt(pager, oldest, far_enough=far_enough))
 
     async def retrieve(self, provider_batch_id: str) -> BatchView:
         return _view(await self._call(self.calls.get, _batch_path(provider_batch_id)), provider_batch_id)
@@ -180,12 +177,13 @@ def _view(answer: Answer, provider_batch_id: str) -> BatchView:
     return view
 
 
-def _refuse_unless_whole(pager: Pager, oldest: datetime | None, *, far_enough: bool) -> None:
-    """Raises ProviderUnavailable unless the pages have told of every batch made since `oldest`."""
+def _doubt(pager: Pager, oldest: datetime | None, *, far_enough: bool) -> str | None:
+    """Why the pages may not have told of every batch made since `oldest`."""
     if not (far_enough or pager.complete):
-        raise ProviderUnavailable("The listing of batches could not be read to its end.", code="listing_incomplete")
+        return "The listing of batches could not be read to its end."
     if not pager.whole_since(oldest):
-        raise ProviderUnavailable("The listing holds a batch that could not be read.", code="listing_unreadable")
+        return "The listing holds a batch that could not be read."
+    return None
 
 
 def _newest_first(views: list[BatchView]) -> list[BatchView]:

@@ -46,6 +46,14 @@ class BatchView:
     raw: bytes  # the provider's JSON, to be kept
 
 
+@attrs.frozen(kw_only=True)
+class Found:
+    """Batches that a listing has shown, newest first."""
+
+    batches: list[BatchView]
+    doubt: str | None  # why there may be more of them, for people; None when there are none
+
+
 class ResultLines(Protocol):
     """A stream of result lines under way."""
 
@@ -81,8 +89,8 @@ class Provider(Protocol):
         """
         ...
 
-    async def find(self, *, item_count: int, within: float) -> list[BatchView]:
-        """The account's batches of `item_count` requests made in the last `within` seconds, newest first.
+    async def find(self, *, item_count: int, within: float) -> Found:
+        """The account's batches of `item_count` requests made in the last `within` seconds.
 
         Ages are taken from the provider's own clock.
         """
