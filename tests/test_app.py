@@ -73,6 +73,12 @@ def test_times_that_end_at_no_date_are_refused_at_registration(seconds):
         App().tool(timeout_seconds=seconds)(where)
 
 
+@pytest.mark.parametrize("mebibytes", [float("inf"), float("nan"), -1, 0, 1e12])
+def test_a_memory_that_no_machine_has_is_refused_at_registration(mebibytes):
+    with pytest.raises(WrongApp, match="memory_mb"):
+        App().handler("h", memory_mb=mebibytes)(where)
+
+
 def test_another_attempt_may_come_at_once_but_no_attempt_ends_at_once():
     App().handler("h", backoff_seconds=0, backoff_cap_seconds=0, timeout_seconds=0.1, stuck_after_seconds=366 * 86_400)(
         where

@@ -20,6 +20,7 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,254}")
 _TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")  # what model providers accept
 MEBIBYTE = 1024 * 1024
 LONGEST = 366 * 86_400.0  # seconds; what is much longer has no date that it would end at
+MOST_MEMORY = 16 * MEBIBYTE  # mebibytes; no machine has more
 
 
 @attrs.frozen(kw_only=True)
@@ -82,7 +83,7 @@ class App:
         """Register the decorated function; it stays as it is.
 
         Its parameters are the fields of the job's input, one named `ctx` takes the context, what it returns is the
-        result. Raises WrongApp for a name that is taken, a signature that is not JSON and times that cannot be.
+        result. Raises WrongApp for a name that is taken, a signature that is not JSON, times or memory that cannot be.
         """
         if not _NAME.fullmatch(name) or name in self.handlers:
             raise WrongApp(f"The handler name {name!r} is {'taken' if name in self.handlers else 'not allowed'}.")
@@ -103,7 +104,7 @@ class App:
                 max_attempts=max(1, max_attempts),
                 backoff_seconds=_seconds("backoff_seconds", backoff_seconds, may_be_0=True),
                 backoff_cap_seconds=_seconds("backoff_cap_seconds", backoff_cap_seconds, may_be_0=True),
-                memory_bytes=None if memory_mb is None else int(memory_mb * MEBIBYTE),
+                memory_bytes=None if memory_mb is None else _bytes("memory_mb", memory_mb),
             )
             return function
 
@@ -169,6 +170,12 @@ def _at_least_one(name: str, value: int | None) -> int | None:
     if value is not None and value < 1:
         raise WrongApp(f"{name} is {value}; it has to be at least 1.")
     return value
+
+
+def _bytes(name: str, mebibytes: float) -> int:
+    if not 1 <= mebibytes <= MOST_MEMORY:
+        raise WrongApp(f"{name} is {mebibytes}; it has to be at least 1 and at most {MOST_MEMORY}.")
+    return int(mebibytes * MEBIBYTE)
 
 
 def _seconds(name: str, value: float, *, may_be_0: bool = False) -> float:
