@@ -6,6 +6,8 @@ from random import Random
 
 import attrs
 
+LONGEST_DELAY = 90.0  # seconds
+
 
 @attrs.frozen(kw_only=True)
 class Rates:
@@ -45,4 +47,4 @@ class Chaos:
 
     def delay(self) -> float:
         """Seconds by which something is late; mostly a few, sometimes a minute."""
-        return min(90.0, self.random.lognormvariate(0.5, 1.5))
+        return min(LONGEST_DELAY, self.random.lognormvariate(0.5, 1.5))

@@ -13,7 +13,7 @@ from backburner.clock import TrioClock
 from backburner.providers.sandbox.engine import Sandbox
 from backburner.system import System
 from simulation.account import Account
-from simulation.chaos import Chaos
+from simulation.chaos import LONGEST_DELAY, Chaos
 from simulation.clients import Client, GaveUp, Ledger
 from simulation.clockwork import Steps, run
 from simulation.fates import Fates
@@ -34,7 +34,7 @@ from simulation.workloads import OF_WORKERS, WORKLOADS, Workload
 
 RESTART = (1.0, 30.0)  # seconds until a dead instance is started again
 COMING = 20.0  # seconds in which clients turn up
-STOP_WITHIN = 60.0  # seconds that an orderly stop may take when nothing goes wrong
+STOP_WITHIN = LONGEST_DELAY + 60.0  # seconds that an orderly stop may take in a calm; what was slow before goes on
 
 
 @attrs.frozen(kw_only=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import msgspec
 import pytest
 import trio
@@ -43,21 +45,27 @@ async def test_results_of_an_odd_form_are_read_at_once(fault, autojump_clock):
         ("deep=2", "result_unreadable"), ("unknown_type=2", "result_unknown"), ("truncate=8", "result_missing"),
     ],
 )  # fmt: skip
-async def test_what_three_whole_reads_do_not_show_is_errored_and_says_why(fault, code, autojump_clock):
+async def test_what_four_whole_reads_do_not_show_is_errored_and_says_why(fault, code, autojump_clock):
     async with job_under(f"results:{fault}", items=10) as (world, system, job):
         ended = await end_of(world, system, job)
         assert (ended.status, ended.stop_reason) == (JobStatus.COMPLETED, "completed_with_errors")
         assert (ended.counts.succeeded, ended.counts.errored) == (8, 2)
         errors = [line["result"]["error"]["error"] for line in await world.results(job) if "error" in line["result"]]
         assert [error["code"] for error in errors] == [code] * 2
-        assert [path.endswith("/results") for *_, path in world.calls].count(True) == 3
+        reads = [at for at, _, path in world.calls if path.endswith("/results")]
+        assert [round(later - earlier) for earlier, later in pairwise(reads)] == [5, 60, 900]
+
+
+async def test_what_the_provider_shows_ten_minutes_late_is_not_lost(autojump_clock):
+    async with job_under("results:drop=2@1-3", items=10) as (world, system, job):
+        await good_end_of(world, system, job, batches=1)
 
 
 async def test_a_line_that_is_nested_too_deeply_costs_only_its_item(autojump_clock):
     async with job_under("results:deep=1", "results:no_newline", items=5) as (world, system, job):
         ended = await end_of(world, system, job)
         assert (ended.counts.succeeded, ended.counts.errored) == (4, 1)
-        assert trio.current_time() < 300
+        assert trio.current_time() < 1200
 
 
 async def test_a_lost_submission_is_recognised_by_results_that_are_nested_too_deeply(autojump_clock):

@@ -31,8 +31,9 @@ from backburner.storage.results import stored_indices
 log = structlog.get_logger()
 
 SLOW = 60.0  # seconds; results that take longer are given to us slowly
-WHOLE_READS = 3  # that must agree on what is missing before the missing count as errored
-REREAD = (timedelta(seconds=5), timedelta(minutes=1))  # before the second of them, and before each later one
+#: Before the second, third and last reading of what seems to be whole and is not. They must agree on what is missing
+#: before it counts as errored: it is paid for, and whatever shows the provider's files to us may be behind.
+REREADS = (timedelta(seconds=5), timedelta(minutes=1), timedelta(minutes=15))
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -141,12 +142,12 @@ class Ingest:
     async def _judge_missing(self, reading: Reading) -> None:
         # A pass that brought something new agrees with none before it.
         reads = 1 if reading.new else reading.batch.reads + 1
-        if reads >= WHOLE_READS:
+        if reads > len(REREADS):
             log.error("items without a result", batch=reading.batch.id, items=reading.missing(), reads=reads)
             await self._complete(reading)
             return
         error = {"code": "results_incomplete", "message": f"{reading.missing()} items are missing", **reading.odd}
-        again = self.clock.now() + REREAD[min(reads, len(REREAD)) - 1]
+        again = self.clock.now() + REREADS[reads - 1]
         await self._postpone(reading.batch, error, again, reads=reads, failures=0)
 
     async def _complete(self, reading: Reading) -> None:
