@@ -49,6 +49,10 @@ class Mirror:
         """A job that is not deleted."""
         return self.jobs.get(self.by_public_id.get(public_id, -1))
 
+    def delivery(self, public_id: str) -> Row | None:
+        """A webhook that is or was owed."""
+        return next((row for row in self.deliveries.values() if row["public_id"] == public_id), None)
+
     @property
     def open_work(self) -> Iterable[str]:
         """What has not come to its end."""

@@ -48,12 +48,18 @@ class Courtesy(Invariant):
         """A rate limit is the account's. A new leader does not know of it, and clocks that jump forget."""
         knows_the_time = not self.world.profile.clock_jumps
         if message.to == "webhook":
-            return (0, message.request.headers["webhook-id"]) if knows_the_time else None
+            webhook_id = message.request.headers["webhook-id"]
+            return (0, webhook_id) if knows_the_time and not self._is_wanted_now(webhook_id) else None
         term = self.mirror.epoch["epoch"]
         if message.batch_id:
             row = self.mirror.batches.get(self.mirror.at_provider.get(message.batch_id, -1))
             return (term, "polls") if row is not None and row["status"] == "submitted" else None
         return (term, "submissions") if message.request.method == "POST" and knows_the_time else None
+
+    def _is_wanted_now(self, webhook_id: str) -> bool:
+        """Whether somebody has it sent again by hand."""
+        row = self.mirror.delivery(webhook_id)
+        return row is not None and self.mirror.jobs[row["job_id"]]["public_id"] in self.world.ledger.redelivering
 
     def _longest(self, what: str) -> float:
         if what == "polls":  # more would hold up batches that nothing is wrong with

@@ -93,7 +93,7 @@ class Webhooks(Invariant):
         if message.to != "webhook":
             return
         webhook_id = message.request.headers["webhook-id"]
-        row = next((row for row in self.mirror.deliveries.values() if row["public_id"] == webhook_id), None)
+        row = self.mirror.delivery(webhook_id)
         if row is None or row["status"] != "delivered":
             return
         if self.mirror.jobs[row["job_id"]]["public_id"] not in self.world.ledger.redelivering:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 #: What anybody may do to a provider batch: plan it, have it looked at soon, end it unsent, delete it with its job.
 FREE = {"next_poll_at", "error"}
+#: As what the conversations of a job are ended that anybody cancels.
+STOPPED = {"canceled", "expired"}
 TRUST = 10.0  # seconds after the start of a good heartbeat
 CALM_TRUST = 100.0  # in a calm, in which heartbeats are rare
 
@@ -47,11 +49,16 @@ class Fenced(Invariant):
 
 
 def _is_the_leaders(change: Change) -> bool:
-    if change.new is None:
+    new = change.new
+    if new is None:
         return False
     if change.table == "provider_batches":
-        return _is_looked_after(change.old, change.new)
-    return change.table in ("results", "tool_calls") or (change.table == "conversations" and change.old is not None)
+        return _is_looked_after(change.old, new)
+    if change.table == "conversations":
+        return change.old is not None and new["status"] not in STOPPED
+    if change.table == "tool_calls":
+        return bool(new["state"] != "dropped")
+    return change.table == "results"
 
 
 def _is_looked_after(old: Row | None, new: Row) -> bool:
