@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from simulation.lives import Life
     from simulation.mirror import Mirror
     from simulation.network import Message
-    from simulation.store import Commit
+    from simulation.store import Commit, Row
     from simulation.world import World
 
 
@@ -33,6 +33,11 @@ class Invariant:
     def broken(self, what: str) -> None:
         """The promise was broken."""
         self.world.broken(self.name, what)
+
+    def is_sent_by_hand(self, delivery: Row) -> bool:
+        """Whether somebody has asked that this webhook be sent again. Its job may be deleted by now."""
+        job = self.mirror.jobs.get(delivery["job_id"])
+        return job is not None and job["public_id"] in self.world.ledger.redelivering
 
     def before_commit(self, commit: Commit) -> None:
         """A transaction was committed; the mirror does not show it yet."""

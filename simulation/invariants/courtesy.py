@@ -57,9 +57,8 @@ class Courtesy(Invariant):
         return (term, "submissions") if message.request.method == "POST" and knows_the_time else None
 
     def _is_wanted_now(self, webhook_id: str) -> bool:
-        """Whether somebody has it sent again by hand."""
         row = self.mirror.delivery(webhook_id)
-        return row is not None and self.mirror.jobs[row["job_id"]]["public_id"] in self.world.ledger.redelivering
+        return row is not None and self.is_sent_by_hand(row)
 
     def _longest(self, what: str) -> float:
         if what == "polls":  # more would hold up batches that nothing is wrong with
