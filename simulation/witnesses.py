@@ -33,71 +33,66 @@ class Witnesses:
         world = self.world
         who = commit.life.name if commit.life else "world"
         world.trace.event(f"{who} commits {commit.verb}: {_summary(commit)}")
-        for invariant in self.invariants:
-            invariant.before_commit(commit)
+        self._tell("before_commit", commit)
         world.mirror.take(commit)
-        for invariant in self.invariants:
-            invariant.after_commit(commit)
+        self._tell("after_commit", commit)
         world.grapevine.tell(commit)
         if world.mirror.is_settled:
             world.settled.set()
 
     def sending(self, message: Message) -> None:
         self.world.trace.event(f"{message.life.name} sends {message.what}")
-        for invariant in self.invariants:
-            invariant.sending(message)
+        self._tell("sending", message)
 
     def given_up(self, message: Message) -> None:
-        for invariant in self.invariants:
-            invariant.given_up(message)
+        self._tell("given_up", message)
 
     def asked(self, message: Message) -> None:
         self.world.trace.event(f"{message.what} of {message.life.name} arrives")
 
     def made(self, nonce: str) -> None:
         self.world.trace.event(f"the provider made {self.world.account.made[nonce][-1]} for {nonce}")
-        for invariant in self.invariants:
-            invariant.made(nonce)
+        self._tell("made", nonce)
 
     def heard(self, message: Message, status: int | None) -> None:
         self.world.trace.event(f"a receiver answers {message.request.headers['webhook-id']}: {status}")
-        for invariant in self.invariants:
-            invariant.webhook(message, status)
+        self._tell("webhook", message, status)
 
     def answered(self, client: Client, ask: Ask) -> None:
         self.world.trace.event(f"{client.name} {ask.method} {ask.path}: {ask.status}")
-        for invariant in self.invariants:
-            invariant.answered(client, ask)
+        self._tell("answered", client, ask)
 
     def acknowledged(self, operation: Operation, job_id: str) -> None:
-        for invariant in self.invariants:
-            invariant.acknowledged(operation, job_id)
+        self._tell("acknowledged", operation, job_id)
 
     def downloaded(self, job_id: str, ask: Ask) -> None:
-        for invariant in self.invariants:
-            invariant.downloaded(job_id, ask)
+        self._tell("downloaded", job_id, ask)
 
     def tool_begins(self, life: Life, name: str, ctx: ToolContext) -> None:
         self.world.trace.event(f"{life.name} runs {name} ({ctx.tool_use_id}), attempt {ctx.attempt}")
-        for invariant in self.invariants:
-            invariant.tool_begins(life, name, ctx)
+        self._tell("tool_begins", life, name, ctx)
 
     def tool_ends(self, life: Life, name: str, ctx: ToolContext) -> None:
         self.world.trace.event(f"{life.name} has run {name} ({ctx.tool_use_id})")
 
     def handler_begins(self, life: Life, ctx: Context) -> None:
         self.world.trace.event(f"{life.name} works on {ctx.job_id}, attempt {ctx.attempt}")
-        for invariant in self.invariants:
-            invariant.handler_begins(life, ctx)
+        self._tell("handler_begins", life, ctx)
 
     def handler_ends(self, life: Life, ctx: Context) -> None:
         self.world.trace.event(f"{life.name} has worked on {ctx.job_id}, attempt {ctx.attempt}")
-        for invariant in self.invariants:
-            invariant.handler_ends(life, ctx)
+        self._tell("handler_ends", life, ctx)
 
     def all_ended(self) -> None:
+        self._tell("at_end")
+
+    def _tell(self, what: str, *told: object) -> None:
+        """Tell every invariant. One that fails must not look like a fault of the program, which bears many."""
         for invariant in self.invariants:
-            invariant.at_end()
+            try:
+                getattr(invariant, what)(*told)
+            except Exception as error:
+                self.world.broken("the checks themselves work", f"{invariant.name}: {error!r}", error)
 
 
 def _summary(commit: Commit) -> str:
