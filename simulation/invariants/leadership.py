@@ -1,4 +1,4 @@
-"""The office: writes of an old term change nothing, two never both submit, and nobody does without being confirmed."""
+"""The office: writes of an old term change nothing, two never both submit, and none asks without being confirmed."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 #: What anybody may do to a provider batch: plan it, have it looked at soon, end it unsent, delete it with its job.
 FREE = {"next_poll_at", "error"}
-#: As what the conversations of a job are ended that anybody cancels.
+#: The ends of conversations that any instance may write: it answers the cancel, or finds the deadline over.
 STOPPED = {"canceled", "expired"}
+#: Written down again, not taken from the program: it may be wrong there.
 TRUST = 10.0  # seconds after the start of a good heartbeat
 CALM_TRUST = 100.0  # in a calm, in which heartbeats are rare
 

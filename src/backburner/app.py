@@ -20,7 +20,7 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,254}")
 _TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")  # what model providers accept
 MEBIBYTE = 1024 * 1024
 LONGEST = 366 * 86_400.0  # seconds; what is much longer has no date that it would end at
-MOST_MEMORY = 16 * MEBIBYTE  # mebibytes; no machine has more
+MOST_MEMORY = 16 * 1024**2  # mebibytes: 16 TiB, more than a machine has
 
 
 @attrs.frozen(kw_only=True)
