@@ -74,7 +74,7 @@ def _mutants(asked: Namespace) -> int:
     _say(HEADING)
     missed = 0
     for verdict in hunt_all(asked.mutants, asked.most, jobs=asked.jobs):
-        missed += verdict.found.seed is None
+        missed += not verdict.is_found
         _say(verdict.row)
     _say(f"{missed} mutants were not found within {asked.most} seeds")
     return bool(missed)

@@ -21,10 +21,14 @@ from simulation.seeds import replay
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "backburner"
 MOST_SEEDS = 500
+TESTS_PASSED, TESTS_FAILED = 0, 1  # pytest's exit codes
 
 
 class Found(msgspec.Struct, kw_only=True):
-    """Which seed found a mutant, by which invariant, and how many were tried; None when none did."""
+    """Which seed found a mutant, by which invariant, and how many were tried; None when none did.
+
+    A mutant that a test has to find has no seed, and the test's name for the invariant.
+    """
 
     seed: int | None
     invariant: str | None
@@ -37,9 +41,13 @@ class Verdict:
     found: Found
 
     @property
+    def is_found(self) -> bool:
+        return self.found.invariant is not None
+
+    @property
     def row(self) -> str:
         mutant, found = self.mutant, self.found
-        again = "NOT FOUND" if found.seed is None else f"`{replay(found.seed, mutant.name)}`"
+        again = f"`{replay(found.seed, mutant.name)}`" if self.is_found else "NOT FOUND"
         return f"| {mutant.name} | {mutant.promise} | {found.invariant or '-'} | {found.tried} | {again} |"
 
 
@@ -63,12 +71,29 @@ def check_mutant(mutant: Mutant) -> None:
 
 
 def hunt(mutant: Mutant, most: int = MOST_SEEDS) -> Verdict:
-    """Run seeds against a copy of the source with the bug until one finds it."""
+    """Run seeds against a copy of the source with the bug until one finds it; or the test that has to."""
+    if mutant.test is not None:
+        return _tested(mutant, mutant.test)
     with _source_with(mutant) as source:
         found = _search(mutant, source, 0, most)
         while found.seed is not None and _search(mutant, SOURCE.parent, found.seed, found.tried).seed is not None:
             found = _search(mutant, source, found.tried, most)  # without the bug the seed does not pass either
     return Verdict(mutant, found)
+
+
+def _tested(mutant: Mutant, test: str) -> Verdict:
+    with _source_with(mutant) as source:
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", test],
+            env={**os.environ, "PYTHONPATH": f"{source}{os.pathsep}{ROOT}"},
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            check=False,
+        )
+    if done.returncode not in (TESTS_PASSED, TESTS_FAILED):
+        raise RuntimeError(f"{mutant.name}: pytest {test} ended with {done.returncode}")
+    found_by = f"`{test}`" if done.returncode == TESTS_FAILED else None
+    return Verdict(mutant, Found(seed=None, invariant=found_by, tried=0))
 
 
 def run_mutant(mutant: Mutant, seed: int, until_step: int | None = None) -> int:

@@ -77,10 +77,10 @@ def run_seed(
     )
 
 
-def replay(seed: int, mutant: str = "") -> str:
+def replay(seed: int | None, mutant: str = "") -> str:
     """The command that does it again."""
-    bug = f"--mutants {shlex.quote(mutant)} " if mutant else ""
-    return f"./scripts/simulate {bug}--seed {seed}"
+    bug = f" --mutants {shlex.quote(mutant)}" if mutant else ""
+    return f"./scripts/simulate{bug}" + ("" if seed is None else f" --seed {seed}")
 
 
 def described(world: World) -> str:

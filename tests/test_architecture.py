@@ -214,7 +214,7 @@ def _goes_on(handler: ast.ExceptHandler) -> bool:
 
 
 def test_modules_stay_small_and_say_what_they_are_for():
-    too_long = {module for module, file in MODULES.items() if len(file.read_text().splitlines()) > 300}
+    too_long = {module for module, file in MODULES.items() if len(file.read_text().splitlines()) > 350}
     silent = {module for module, tree in TREES.items() if tree.body and not ast.get_docstring(tree)}
     assert too_long <= {"backburner.storage.migrations.versions.0001_first_schema"}
     assert silent == set()

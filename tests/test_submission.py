@@ -20,6 +20,7 @@ from backburner.submission import (
     Quarantine,
     Resend,
     choose,
+    holds_back,
     verdict,
 )
 
@@ -88,12 +89,18 @@ def test_polls_clear_only_what_polls_can_tell():
 
 
 def test_one_candidate_is_adopted_and_none_means_that_nothing_was_made_after_a_while():
-    def of(candidates, looked_for, age=A_WHILE):
-        return verdict(candidates, looked_for=looked_for, age=age, settle=120.0, interval=60.0)
+    def of(candidates, since_attempt, age=A_WHILE, looks=5):
+        return verdict(candidates, since_attempt=since_attempt, looks=looks, age=age, settle=120.0, interval=60.0)
 
     assert of([view()], 0) == Adopt(view())
     assert of([], 0) == LookAgain(30.0)
     assert of([], 110) == LookAgain(10.0)
-    assert of([], 120) == Resend()
+    assert of([], 120, looks=1) == LookAgain(30.0)
+    assert of([], 120, looks=2) == Resend()
     assert of([view("a"), view("b")], 500) == LookAgain(60.0)
     assert of([view("a"), view("b")], 500, timedelta(hours=27)) == Quarantine()
+
+
+def test_a_submission_holds_back_its_size_for_minutes_whatever_the_clocks_say():
+    for minutes, held in ((0, True), (9, True), (11, False), (60 * 24, False), (-1, True), (-60, False)):
+        assert holds_back(NOW - timedelta(minutes=minutes), NOW) is held

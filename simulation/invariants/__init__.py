@@ -12,7 +12,7 @@ from simulation.invariants.courtesy import Courtesy
 from simulation.invariants.deliveries import Outbox, Webhooks
 from simulation.invariants.jobs import Acknowledged, Endings, Once
 from simulation.invariants.leadership import Fenced, OneSubmitter, Trusted
-from simulation.invariants.provider import Forgotten, GivenUp, PaidOnce, Polls
+from simulation.invariants.provider import Cancelled, Forgotten, GivenUp, PaidOnce, Polls
 from simulation.invariants.work import Claims, Orders
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ INVARIANTS: tuple[Callable[[World], Invariant], ...] = (
     Trusted,
     Courtesy,
     PaidOnce,
+    Cancelled,
     GivenUp,
     Polls,
     Forgotten,

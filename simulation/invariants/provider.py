@@ -37,6 +37,18 @@ class PaidOnce(Invariant):
 
 
 @attrs.define(eq=False)
+class Cancelled(Invariant):
+    name: ClassVar[str] = "the provider is told to cancel only what is known to be ours"
+
+    def sending(self, message: Message) -> None:
+        if not (message.batch_id and message.request.url.path.endswith("/cancel")):
+            return
+        row = self.mirror.batches.get(self.mirror.at_provider.get(message.batch_id, -1))
+        if row is None or (row["create_response"] is None and not self.mirror.stored_of_batch[row["id"]]):
+            self.broken(f"{message.what}, which was found in a listing and has not been recognised")
+
+
+@attrs.define(eq=False)
 class GivenUp(Invariant):
     name: ClassVar[str] = "a batch is given up only when its job is being ended"
 

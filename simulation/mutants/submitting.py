@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from simulation.mutants.base import Mutant
-from simulation.where import BATCHES, DYING, FROZEN, LOST_ANSWERS, Where
+from simulation.where import BATCHES, DYING, FROZEN, LOST_ANSWERS, LOST_CREATES, Where
 
 SUBMITTING = (
     Mutant(
@@ -41,12 +41,28 @@ SUBMITTING = (
         LOST_ANSWERS,
     ),
     Mutant(
-        "one look in vain is enough to submit again",
+        "looks in vain are enough to submit again, however soon",
         "submissions",
         "submission.py",
-        "    if looked_for >= settle:",
-        "    if looked_for >= 0:",
-        Where(faults=("list:hide_newest@p0.6x2", "create:lost_response@p0.6"), workloads=BATCHES),
+        "    if since_attempt < settle:",
+        "    if since_attempt < 0:",
+        Where(faults=("list:hide_newest@p0.8x4", "create:lost_response@p0.6"), workloads=BATCHES),
+    ),
+    Mutant(
+        "an unrecognised batch is cancelled",
+        "submissions",
+        "actors/poller.py",
+        "        cancels = batch.job_stopping is not None and batch.is_recognised\n",
+        "        cancels = batch.job_stopping is not None\n",
+        Where(faults=LOST_CREATES, workloads=("a_batch_is_cancelled", "a_batch_has_a_deadline")),
+    ),
+    Mutant(
+        "what waits for a person counts as queued",
+        "submissions",
+        "storage/candidates.py",
+        "BATCH_IN_FLIGHT - {BatchStatus.ENDED, BatchStatus.QUARANTINED}",
+        "BATCH_IN_FLIGHT - {BatchStatus.ENDED}",
+        test="tests/test_unknown_outcomes.py::test_what_waits_for_a_person_does_not_count_as_queued",
     ),
     Mutant(
         "half a listing proves that nothing was made",

@@ -155,6 +155,14 @@ class ProviderBatch:
     #: Whether its items are agents: answers are followed by tools and further rounds.
     of_agents: bool = False
 
+    @property
+    def is_recognised(self) -> bool:
+        """Whether the provider's batch is certainly this one: it was named to us, or its results carry our nonce.
+
+        One that was found in a listing, or that a person has named, may be somebody else's.
+        """
+        return self.create_response is not None or self.counts.finished > 0
+
 
 @attrs.frozen(kw_only=True)
 class Term:

@@ -80,7 +80,9 @@ class ServerSettings:
     submit_settle_seconds: float | None = setting(
         number(0, DAY, optional=True),
         None,
-        "How long to look for a submission of unknown outcome before sending it again; when not set, 120 (sandbox: 1).",
+        "How long after the end of a submission of unknown outcome it may be made again: from the failure that its "
+        "sender saw, or else from the begin of the term that found it open. When not set, 120; with the sandbox inside "
+        "the process, 1.",
         unit="seconds",
     )
 

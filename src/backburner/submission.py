@@ -99,7 +99,19 @@ MARGIN = 60.0  # seconds before the intent in which the provider's clock may hav
 #: for it may be wrong by so many seconds, and still no batch is paid for twice.
 LAST_MARGIN = 26 * 3600.0
 LOOKS = 4  # while nothing is found, that many in the settling time
+LEAST_LOOKS = 2  # in vain, before a submission is made again: one listing may have been read a moment too early
 AMBIGUOUS = timedelta(hours=26)  # batches end within 24 hours, and their results then tell
+#: For so long no other batch of the size is submitted while the outcome of one is unknown. After that they go on, and
+#: a batch of that size is recognised by its results only.
+HELD_BACK = timedelta(minutes=10)
+
+
+def holds_back(intent_at: datetime, now: datetime) -> bool:
+    """Whether batches of its size still wait for a submission of unknown outcome that was begun at `intent_at`.
+
+    A time to come is a clock's mistake; more than a small one holds up nothing.
+    """
+    return abs(now - intent_at) <= HELD_BACK
 
 
 @attrs.frozen
@@ -132,7 +144,8 @@ Verdict = Adopt | Resend | LookAgain | Quarantine
 def verdict(
     candidates: Sequence[BatchView],
     *,
-    looked_for: float,
+    since_attempt: float,
+    looks: int,
     age: timedelta,
     settle: float,
     interval: float,
@@ -140,13 +153,13 @@ def verdict(
 ) -> Verdict:
     """What to do about a submission, from the batches that it may have made.
 
-    `looked_for`: seconds since the first look that succeeded; `age`: since the submission was begun; `certain`: a
-    single candidate can be no other submission's of ours.
+    `since_attempt`: seconds since the attempt ended; `looks`: how many whole listings were looked at in vain, this one
+    included; `age`: since the submission was begun; `certain`: a single candidate can be no other submission's of ours.
     """
     if len(candidates) == 1 and certain:
         return Adopt(candidates[0])
     if candidates:
         return Quarantine() if age > AMBIGUOUS else LookAgain(interval)
-    if looked_for >= settle:
-        return Resend()
-    return LookAgain(min(settle / LOOKS, settle - looked_for))
+    if since_attempt < settle:
+        return LookAgain(min(settle / LOOKS, settle - since_attempt))
+    return Resend() if looks >= LEAST_LOOKS else LookAgain(settle / LOOKS)

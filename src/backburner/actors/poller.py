@@ -88,15 +88,19 @@ class Poller:
         cycle.running_count += len(batches)
 
     async def _current(self, batch: ProviderBatch, view: BatchView | None) -> BatchView | None:
-        """The batch as the provider sees it, told to cancel it if need be; None while the provider wants quiet."""
+        """The batch as the provider sees it, told to cancel it if need be; None while the provider wants quiet.
+
+        What may be somebody else's is never cancelled: it is looked at until it ends, and its results tell.
+        """
         assert batch.provider_batch_id is not None  # noqa: S101  # only submitted batches are polled
-        if view is not None and (batch.job_stopping is None or view.ended or view.canceling):
+        cancels = batch.job_stopping is not None and batch.is_recognised
+        if view is not None and (not cancels or view.ended or view.canceling):
             return view
         async with self.limiter:  # never held while the writer is waited for
             self.mandate.check()
             if self.quiet.left(self.clock.monotonic()):
                 return None
-            if batch.job_stopping is None or batch.cancel_sent_at is not None:
+            if not cancels or batch.cancel_sent_at is not None:
                 return await self.provider.retrieve(batch.provider_batch_id)
             return await self.provider.cancel(batch.provider_batch_id)
 

@@ -24,16 +24,37 @@ from backburner.leadership import Mandate
 from backburner.model import ProviderBatch
 from backburner.providers.base import BatchView, Provider
 from backburner.result_lines import Unreadable, decode
+from backburner.states import BatchStatus
 from backburner.storage import batches, submissions
 from backburner.storage.database import Database
 from backburner.storage.fence import fenced
-from backburner.submission import LAST_MARGIN, MARGIN, Adopt, LookAgain, Quarantine, Resend, Verdict, verdict
+from backburner.submission import (
+    AMBIGUOUS,
+    LAST_MARGIN,
+    MARGIN,
+    Adopt,
+    LookAgain,
+    Quarantine,
+    Resend,
+    Verdict,
+    holds_back,
+    verdict,
+)
 from backburner.wire import wire_nonce
 
 log = structlog.get_logger()
 
 QUARANTINE_LOOKS = timedelta(hours=1)  # between looks at what a person has to settle; it may still become clear
 NO_ANSWER = (BatchNotFound, ProviderUnavailable, ResultsBroken, ResultsGone)
+IN_DOUBT = "listing_incomplete"
+
+
+@attrs.define
+class Search:
+    """How long one submission has been looked for."""
+
+    attempt_ended: float  # on the monotonic clock
+    looks: int = 0  # in vain, at whole listings
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -45,11 +66,20 @@ class Reconciler:
     mandate: Mandate
     clock: Clock
     ids: Ids
-    settle: float  # seconds of looking in vain before a submission is made again
+    settle: float  # seconds from the end of an attempt before it is made again
     interval: float  # seconds between looks while several batches could be the one
     adopt: Callable[[ProviderBatch, BatchView], Awaitable[None]]
     resent: Callable[[], None]  # a batch is planned again, or its job has ended
-    _first_looks: dict[int, float] = attrs.field(factory=dict, init=False)  # by key; on the monotonic clock
+    _term_began: float = attrs.field(init=False)  # on the monotonic clock
+    _searches: dict[int, Search] = attrs.field(factory=dict, init=False)  # by key
+
+    @_term_began.default
+    def _now(self) -> float:
+        return self.clock.monotonic()
+
+    def attempt_failed(self, key: int) -> None:
+        """An attempt of this term ended just now, and what it made is not known."""
+        self._searches[key] = Search(self.clock.monotonic())
 
     async def run_once(self) -> None:
         """Look for every submission whose look is due. What the provider does not answer is looked for again.
@@ -65,6 +95,10 @@ class Reconciler:
                 log.info("unsettled batch was deleted meanwhile", key=key)
 
     async def _settle(self, batch: ProviderBatch) -> None:
+        if batch.key not in self._searches:
+            # Of an earlier term's attempt nobody can say when it ended; but nobody of that term sends any more.
+            is_new = batch.status is BatchStatus.SUBMITTING
+            self._searches[batch.key] = Search(self.clock.monotonic() if is_new else self._term_began)
         try:
             await self._look_for(batch)
         except WriteRefused as error:  # an operator has just given to another what was found for this one
@@ -72,12 +106,23 @@ class Reconciler:
             await self._look_again(batch, self.interval, {"code": "provider_batch_taken", "message": str(error)})
         except ProviderError as error:
             log.warning("looking for a submission failed", batch=batch.id, error=str(error))
-            seconds = min(self.interval, max(1.0, self.settle / 4))
-            await self._look_again(batch, seconds, problem_of(error))
+            await self._look_failed(batch, error)
+
+    async def _look_failed(self, batch: ProviderBatch, error: ProviderError) -> None:
+        if batch.status is BatchStatus.QUARANTINED:  # this look has told nothing new
+            await self._quarantine(batch, batch.error)
+            return
+        if error.code == IN_DOUBT and _age(batch, self.clock.now()) > AMBIGUOUS:
+            await self._quarantine(batch, problem_of(error))
+            return
+        seconds = min(self.interval, max(1.0, self.settle / 4))
+        await self._look_again(batch, seconds, problem_of(error))
 
     async def _look_for(self, batch: ProviderBatch) -> None:
         rivals = await self.database.read(submissions.rival_nonces, batch.key)
-        decided, candidates = await self._decide(batch, rivals, MARGIN, is_likely=not rivals)
+        now = self.clock.now()
+        is_likely = not rivals and holds_back(batch.intent_at or now, now)
+        decided, candidates = await self._decide(batch, rivals, MARGIN, is_likely=is_likely)
         if isinstance(decided, Resend):
             # The age is the difference of two clocks that may both be wrong. What is found so far back may well be
             # somebody else's: only its results can say that it is ours.
@@ -91,10 +136,12 @@ class Reconciler:
     ) -> tuple[Verdict, list[BatchView]]:
         """What to do, and on which evidence. `is_likely`: a single candidate is taken for ours unread."""
         candidates, recognised = await self._candidates(batch, rivals, margin, is_likely=is_likely)
-        first_look = self._first_looks.setdefault(batch.key, self.clock.monotonic())
+        search = self._searches[batch.key]
+        search.looks += not candidates
         decided = verdict(
             candidates,
-            looked_for=self.clock.monotonic() - first_look,
+            since_attempt=self.clock.monotonic() - search.attempt_ended,
+            looks=search.looks,
             age=_age(batch, self.clock.now()),
             settle=self.settle,
             interval=self.interval,
@@ -113,13 +160,17 @@ class Reconciler:
                 await self._fenced(submissions.postpone, batch.key, until=now, error=None, now=now, ids=self.ids)
                 self.resent()
             case Quarantine():
-                log.error("submission quarantined; see `backburner doctor`", batch=batch.id)
-                error = {"code": "ambiguous", "candidates": [view.provider_batch_id for view in candidates]}
-                await self._fenced(submissions.quarantine, batch.key, error=error, look_at=now + QUARANTINE_LOOKS)
+                found = [view.provider_batch_id for view in candidates]
+                await self._quarantine(batch, {"code": "ambiguous", "candidates": found})
             case LookAgain(seconds):
                 await self._look_again(batch, seconds, {"code": "submission_unknown", "candidates": len(candidates)})
                 return
-        self._first_looks.pop(batch.key, None)
+        self._searches.pop(batch.key, None)
+
+    async def _quarantine(self, batch: ProviderBatch, error: dict[str, Any]) -> None:
+        log.error("submission quarantined; see `backburner doctor`", batch=batch.id)
+        look_at = self.clock.now() + QUARANTINE_LOOKS
+        await self._fenced(submissions.quarantine, batch.key, error=error, look_at=look_at)
 
     async def _look_again(self, batch: ProviderBatch, seconds: float, error: dict[str, Any]) -> None:
         look_at = self.clock.now() + timedelta(seconds=seconds)
@@ -139,7 +190,7 @@ class Reconciler:
             candidates, recognised = await self._by_results(batch, candidates, rivals)
         if not candidates and found.doubt is not None:
             # To find nothing would be taken as leave to submit again.
-            raise ProviderUnavailable(found.doubt, code="listing_incomplete")
+            raise ProviderUnavailable(found.doubt, code=IN_DOUBT)
         return candidates, recognised
 
     async def _by_results(

@@ -49,8 +49,9 @@ FINISH = 5.0  # seconds that a submission under way gets at shutdown, so that it
 class Submitter:
     """Submits one batch at a time, so that a lost answer leaves one question open, not many.
 
-    Batches of unknown outcome are looked for in between: none of the same size is created meanwhile, so that nothing
-    of ours can be mistaken for one of them. Ends only by cancellation; raises LeadershipLost.
+    Batches of unknown outcome are looked for in between. For ten minutes none of the same size is created meanwhile, so
+    that nothing of ours can be mistaken for one of them; after that only results tell which batch is whose. Ends only
+    by cancellation; raises LeadershipLost.
     """
 
     database: Database
@@ -64,7 +65,7 @@ class Submitter:
     submitted: Callable[[], None]  # a batch can be polled
     ended: Callable[[], None]  # a job may have ended
     most_queued: int  # items that may wait at the provider
-    settle: float  # seconds of looking in vain before a submission is made again
+    settle: float  # seconds from the end of an attempt of unknown outcome before it is made again
     interval: float  # seconds between polls
     keeper: AccountKeeper
     reconciler: Reconciler = attrs.field(init=False)
@@ -152,6 +153,7 @@ class Submitter:
             await self._postpone(batch, error)
         except SubmissionUnknown as error:
             log.warning("outcome of a submission is unknown", batch=batch.id, error=str(error))
+            self.reconciler.attempt_failed(batch.key)
             await self._write(submissions.set_unknown, batch.key, look_at=self.clock.now(), error=problem_of(error))
             self.keeper.turned_away(error)
             await self.keeper.show()

@@ -30,6 +30,7 @@ PAGE = 100  # jobs or batches in one transaction
 SWEPT_ROWS = 2_000  # in one transaction, which takes some ten milliseconds
 STALE = timedelta(hours=1)  # an upload that has not been touched for that long has broken off
 SWEPT_PARTS = 2  # of deleted files, in one transaction; they have some megabytes each
+CANCELS = 16  # of batches that are given up, at once
 PAUSE = 0.01  # seconds between transactions, so that others get through
 
 
@@ -50,17 +51,20 @@ class Sweeper:
     pace: Pace
     ended: Callable[[], None]  # a job may have ended, or has to be ended at the provider
     _swept: float = attrs.field(default=float("-inf"), init=False)  # when, monotonic
+    _given_up: set[int] = attrs.field(factory=set, init=False)  # keys of batches that are being given up
+    _cancelling: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(CANCELS), init=False)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        task_status.started()
-        while True:
-            await self.bell.heard(await self._turn())
+        async with trio.open_nursery() as nursery:
+            task_status.started()
+            while True:
+                await self.bell.heard(await self._turn(nursery))
 
-    async def _turn(self) -> float:
-        """One round. Returns the seconds until the next."""
+    async def _turn(self, nursery: trio.Nursery) -> float:
+        """One round. Returns the seconds until the next; what has to ask the provider goes on in the nursery."""
         try:
             await self._expire_jobs()
-            await self._expire_batches()
+            await self._expire_batches(nursery)
             await self._sweep_rows()
             await self._sweep_old()
             deadline = await self.database.read(jobs.next_deadline)
@@ -79,16 +83,28 @@ class Sweeper:
             log.info("jobs past their deadline are being ended")
             self.ended()
 
-    async def _expire_batches(self) -> None:
+    async def _expire_batches(self, nursery: trio.Nursery) -> None:
         now, lookback = self.clock.now(), self.pace.lookback
         for batch in await self.database.read(batches.hopeless_batches, now=now, lookback=lookback, limit=PAGE):
-            log.error("batch is too old, given up", batch=batch.id, submitted_at=str(batch.submitted_at))
-            await self._cancel(batch)
+            if batch.key not in self._given_up:
+                self._given_up.add(batch.key)
+                nursery.start_soon(self._give_up, batch)
+
+    async def _give_up(self, batch: ProviderBatch) -> None:
+        """Cancel it and end it here. Side by side with others: each may take as long as a call may."""
+        log.error("batch is too old, given up", batch=batch.id, submitted_at=str(batch.submitted_at))
+        try:
+            async with self._cancelling:
+                await self._cancel(batch)
             await self._fenced(batches.give_up, batch.key, now=self.clock.now(), ids=self.ids)
             self.ended()
+        except StorageUnavailable as error:
+            log.warning("giving up postponed", batch=batch.id, error=str(error))
+        finally:
+            self._given_up.discard(batch.key)
 
     async def _cancel(self, batch: ProviderBatch) -> None:
-        if batch.provider_batch_id is None or batch.ended_at is not None:
+        if batch.provider_batch_id is None or batch.ended_at is not None or not batch.is_recognised:
             return
         try:
             self.mandate.check()

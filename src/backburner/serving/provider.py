@@ -26,12 +26,17 @@ SANDBOX = "sandbox"
 OpenProvider = Callable[[], AbstractAsyncContextManager[Provider]]
 
 
+def is_embedded(settings: Settings) -> bool:
+    """Whether the provider is the sandbox inside this process."""
+    default_url = attrs.fields(Settings).anthropic_base_url.default
+    return settings.provider_name == SANDBOX and settings.anthropic_base_url == default_url
+
+
 @asynccontextmanager
 async def provider_for(settings: Settings, origins: Origins, database: Database) -> AsyncIterator[OpenProvider]:
     """How to open the provider; the embedded sandbox, if that is it, serves meanwhile."""
     connect = partial(open_anthropic, request_timeout=settings.llm_request_timeout_seconds, name=settings.provider_name)
-    default_url = attrs.fields(Settings).anthropic_base_url.default
-    if settings.provider_name != SANDBOX or settings.anthropic_base_url != default_url:
+    if not is_embedded(settings):
         key = settings.anthropic_api_key or secrets.token_urlsafe(8)
         yield partial(connect, api_key=key, base_url=settings.anthropic_base_url)
         return

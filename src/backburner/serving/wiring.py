@@ -24,7 +24,7 @@ from backburner.model import Term
 from backburner.pace import Pace
 from backburner.providers.anthropic import LIMITS
 from backburner.serving.origins import Origins
-from backburner.serving.provider import SANDBOX, OpenProvider
+from backburner.serving.provider import OpenProvider, is_embedded
 from backburner.settings import Settings
 from backburner.storage import fence, postgresql
 from backburner.storage.database import Database
@@ -35,7 +35,7 @@ from backburner.webhooks.http_tools import HttpTools
 from backburner.webhooks.pinned import pinned_transport
 from backburner.webhooks.sender import WebhookSender
 
-SETTLE, SANDBOX_SETTLE = 120.0, 1.0  # seconds; the sandbox has no replicas that lag behind
+SETTLE, EMBEDDED_SETTLE = 120.0, 1.0  # seconds; nothing is on its way for long to a sandbox inside the process
 
 
 def make_system(
@@ -81,7 +81,7 @@ def make_system(
 
 def pace_of(settings: Settings) -> Pace:
     """The actors' numbers, from the settings."""
-    settle = SANDBOX_SETTLE if settings.provider_name == SANDBOX else SETTLE
+    settle = EMBEDDED_SETTLE if is_embedded(settings) else SETTLE
     return Pace(
         interval=settings.poll_running_llm_batches_interval_seconds,
         jitter=settings.poll_jitter_seconds,

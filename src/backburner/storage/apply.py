@@ -49,7 +49,7 @@ class Applied:
     jobs: tuple[str, ...] = ()  # public ids of the jobs whose state, counts or provider batches changed
     stored_results: int = 0
     callbacks_due: bool = False
-    places_freed: bool = False  # in the provider's queue
+    places_freed: bool = False  # in the provider's queue; or a submission is to be looked for
     rounds_due: bool = False  # conversations of agents may go on
     uncertain: bool = False  # an earlier try may have been committed: then more has changed than is said here
 
@@ -71,7 +71,8 @@ def apply_leader_commands(
     pages = _only(commands, ResultPage)
     stored = results.store_pages(tx, pages, now=now) if pages else 0
     _record_failed_reads(tx, _only(commands, ReadFailed))
-    for wrong in _only(commands, NotOurs):
+    disowned = _only(commands, NotOurs)
+    for wrong in disowned:
         submissions.rule_out(tx, wrong.batch_key, [wrong.provider_batch_id], look_at=wrong.at)
     touched = {page.job_key for page in pages}
     touched |= _jobs_of(tx, [command.batch_key for command in ended])
@@ -83,7 +84,7 @@ def apply_leader_commands(
         jobs=tuple(changed),
         stored_results=stored,
         callbacks_due=any(finished.values()),
-        places_freed=bool(ended),
+        places_freed=bool(ended or disowned),
         rounds_due=went_on or any(page.of_agents for page in pages),
     )
 

@@ -10,16 +10,16 @@ import sqlalchemy as sa
 
 from backburner.states import BATCH_IN_FLIGHT, BatchStatus
 from backburner.storage.tables import jobs, provider_batches
-from backburner.submission import Candidate
+from backburner.submission import HELD_BACK, Candidate
 
 
 def submittable(tx: sa.Connection, *, now: datetime) -> list[Candidate]:
     """Of each organization the planned batch that is to go first: of the most urgent job, oldest first.
 
-    None of a size that is being looked for at the provider: of two equal batches with unknown outcomes, one could be
-    taken for the other. What waits for a person holds up nothing.
+    None of a size of which one has lately come to be looked for at the provider (`holds_back`): of two equal batches
+    with unknown outcomes, one could be taken for the other. What waits for a person holds up nothing.
     """
-    rows = tx.execute(_SUBMITTABLE, {"now": now})
+    rows = tx.execute(_SUBMITTABLE, {"now": now, "since": now - HELD_BACK, "until": now + HELD_BACK})
     return [
         Candidate(
             key=row.id,
@@ -37,6 +37,7 @@ def _submittable() -> sa.Select[Any]:
         other.c.status == BatchStatus.UNKNOWN,
         other.c.provider == provider_batches.c.provider,
         other.c.item_count == provider_batches.c.item_count,
+        other.c.intent_at.between(sa.bindparam("since"), sa.bindparam("until")),
     )
     rank = sa.func.row_number().over(
         partition_by=(provider_batches.c.provider, provider_batches.c.organization_id),
@@ -65,7 +66,10 @@ _SUBMITTABLE = _submittable()
 
 
 def queued_items(tx: sa.Connection, provider: str) -> Mapping[int, int]:
-    """How many items each organization has, or may have, waiting at a provider."""
+    """How many items each organization has, or may have, waiting at a provider.
+
+    What waits for a person does not count: it may be there for weeks, or never have been there.
+    """
     return {int(organization): int(count) for organization, count in tx.execute(_QUEUED, {"provider_name": provider})}
 
 
@@ -73,7 +77,7 @@ _QUEUED = (
     sa.select(provider_batches.c.organization_id, sa.func.sum(provider_batches.c.item_count))
     .where(
         provider_batches.c.provider == sa.bindparam("provider_name"),
-        provider_batches.c.status.in_(sorted(BATCH_IN_FLIGHT - {BatchStatus.ENDED})),
+        provider_batches.c.status.in_(sorted(BATCH_IN_FLIGHT - {BatchStatus.ENDED, BatchStatus.QUARANTINED})),
     )
     .group_by(provider_batches.c.organization_id)
 )
