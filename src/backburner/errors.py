@@ -166,7 +166,10 @@ class WrongApp(BackburnerError):
 
 
 class GiveUp(BackburnerError):
-    """Raised by a handler or tool: it failed, and another attempt would fail too. `details` are JSON, for the job."""
+    """Raised by a handler or tool: it failed, and another attempt would fail too.
+
+    `details` are JSON, for the job; None: where it was raised. An empty sequence is not shown.
+    """
 
     def __init__(self, message: str, *, code: str = "gave_up", details: Sequence[dict[str, Any]] | None = None) -> None:
         super().__init__(message)
@@ -175,11 +178,12 @@ class GiveUp(BackburnerError):
 
 
 class TryAgainLater(BackburnerError):
-    """Raised by a handler or tool: not now, but after `seconds` it may succeed."""
+    """Raised by a handler or tool: not now, but after `seconds` it may succeed. `details` as of `GiveUp`."""
 
-    def __init__(self, message: str, *, seconds: float) -> None:
+    def __init__(self, message: str, *, seconds: float, details: Sequence[dict[str, Any]] | None = None) -> None:
         super().__init__(message)
         self.seconds = seconds
+        self.details = details
 
 
 class WorkFailed(BackburnerError):

@@ -89,8 +89,8 @@ def _code(error: BaseException) -> str:
 
 
 def _details(error: BaseException) -> Any:
-    if isinstance(error, GiveUp) and error.details is not None and _is_json(error.details):
-        return error.details
+    if isinstance(error, (GiveUp, TryAgainLater)) and error.details is not None and _is_json(error.details):
+        return error.details or None
     return described(error)
 
 

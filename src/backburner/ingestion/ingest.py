@@ -15,10 +15,11 @@ from backburner.app import App, Handler
 from backburner.checked_intake import DROP_SECONDS, CheckedIntake, drop
 from backburner.clock import Clock
 from backburner.egress import check_callback_url
-from backburner.errors import GiveUp, Invalid, NotFound, StorageUnavailable, TryAgainLater
+from backburner.errors import GiveUp, Invalid, NotFound
 from backburner.execution.context import Context
 from backburner.files import INGEST_FILE, FileStatus
 from backburner.ids import Ids
+from backburner.ingestion.failures import failure_of
 from backburner.ingestion.requests import Form, Format, Requests, open_requests
 from backburner.ingestion.sources import Source, StoredFile, below, gone, open_below
 from backburner.job_metadata import check_metadata
@@ -29,7 +30,6 @@ from backburner.storage.database import Database, Tx
 T = TypeVar("T")
 
 AT_ONCE, OF_ONE_ORGANIZATION = 4, 2  # files that one instance reads
-AWAY = 5.0  # seconds until the next attempt when the database is away
 LONGEST_DEADLINE = 366 * 86_400.0  # seconds
 
 _Words = Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
@@ -83,11 +83,9 @@ class Ingestion:
         try:
             self.check(asked)
             made = await ctx.children.known(INGEST_FILE) or await self._made(ctx, asked)
-        except Invalid as error:
-            raise GiveUp(str(error), code=error.code, details=error.details) from error
-        except StorageUnavailable as error:
-            raise TryAgainLater(f"The database is away: {error}", seconds=AWAY) from error
-        job = await self.database.read(jobs.get_job, ctx.children.organization_key, made)
+            job = await self.database.read(jobs.get_job, ctx.children.organization_key, made)
+        except Exception as error:
+            raise failure_of(error, ctx.job_id) from error
         return {"job_id": made, "requests": 0 if job.counts is None else job.counts.total}
 
     def check(self, asked: dict[str, Any]) -> None:

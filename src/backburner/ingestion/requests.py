@@ -21,6 +21,8 @@ _SUFFIXES: Mapping[str, Format] = {
     ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".pq": "parquet",
 }  # fmt: skip
 
+_NO_DELIMITERS = '\n\r\0"'
+
 PAGE_LINES = 500
 PAGE_BYTES = 256 * 1024
 
@@ -52,8 +54,9 @@ class Form:
 
     def check(self) -> None:
         """Raises Invalid for what is wrong with any file."""
-        if self.delimiter is not None and len(self.delimiter.encode()) != 1:
-            raise Invalid("The delimiter is one ASCII character.", param="delimiter")
+        if self.delimiter is not None and (len(self.delimiter.encode()) != 1 or self.delimiter in _NO_DELIMITERS):
+            message = "The delimiter is one ASCII character, neither a line break nor a quotation mark."
+            raise Invalid(message, param="delimiter")
         if self.template is not None:
             template_of(self.template, self.defaults, None, self.custom_id)
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import IO, Any
+from contextlib import contextmanager
+from typing import IO, Any, cast
 
 import msgspec
 
@@ -40,20 +42,23 @@ def _object(line: bytes) -> Row | list[LineFault]:
         return msgspec.json.decode(line, type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         return [LineFault(None, f"The row is not a JSON object: {error}.", syntax=True)]
+    except RecursionError:
+        return [LineFault(None, "The row is nested too deeply.", syntax=True)]
 
 
 class CsvRows:
-    """The rows of a CSV file in UTF-8 whose first line names the columns. Their numbers are those of their last line.
+    """The rows of a CSV file in UTF-8 whose first line names the columns. Leaves the file open.
 
-    Raises GiveUp when that line is no header.
+    A row's number is that of its last line, or of its first when it is not CSV. A blank line is a row where the file
+    has one column, else none. Raises GiveUp when the first line is no header.
     """
 
     def __init__(self, file: IO[bytes], *, delimiter: str, longest: int) -> None:
         # What is not UTF-8 shows when a request is made of it, so that the line is named.
-        text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
-        self._longest = longest
+        borrowed = cast("io.BufferedReader", _Borrowed(file))
+        text = io.TextIOWrapper(borrowed, encoding="utf-8-sig", errors="surrogateescape", newline="")
         csv.field_size_limit(longest)  # of the whole process, but nobody else here reads CSV
-        self._reader = csv.reader(_bounded(text, longest), delimiter=delimiter)
+        self._reader = csv.reader(_bounded(text, longest), delimiter=delimiter, strict=True)
         self.columns = self._header()
 
     def _header(self) -> Sequence[str]:
@@ -70,18 +75,41 @@ class CsvRows:
     def __iter__(self) -> Iterator[Placed]:
         reader, columns = self._reader, self.columns
         while True:
+            first = reader.line_num + 1
             try:
                 fields = next(reader, None)
             except csv.Error as error:
-                yield reader.line_num, [LineFault(None, f"The line is not CSV: {error}.")]
+                yield first, [LineFault(None, _no_csv(error, first, reader.line_num))]
                 continue
             if fields is None:
                 return
+            if not fields and len(columns) == 1:
+                fields = [""]
             if len(fields) == len(columns):
                 yield reader.line_num, dict(zip(columns, fields, strict=True))
             elif fields:
                 message = f"There are {len(fields)} fields; the header has {len(columns)}."
                 yield reader.line_num, [LineFault(None, message)]
+
+
+def _no_csv(error: csv.Error, first: int, last: int) -> str:
+    if str(error) == "unexpected end of data":
+        return "A quotation mark is opened in the row that begins here and is never closed."
+    reach = f" It begins here; an open quotation mark makes it reach to line {last}." if last > first else ""
+    return f"The row is not CSV: {error}.{reach}"
+
+
+class _Borrowed(io.BufferedIOBase):
+    """A file that stays open when a reader of its text is closed or forgotten."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = cast("io.BufferedReader", file)
+
+    def readable(self) -> bool:
+        return True
+
+    def read1(self, size: int = -1, /) -> bytes:
+        return self._file.read1(size)
 
 
 def _bounded(text: io.TextIOWrapper, longest: int) -> Iterator[str]:
@@ -103,27 +131,63 @@ class ParquetRows:
         except ImportError as error:
             message = "Parquet files need pyarrow, which is not installed here: pip install 'backburner[parquet]'."
             raise GiveUp(message, code="parquet_not_installed") from error
-        self._errors = (pa.ArrowException, OSError)
-        try:
+        self._pa = pa
+        # What pyarrow raises for a file or a value that it cannot read; its documentation names a part of it.
+        self._errors = (pa.ArrowException, ArithmeticError, LookupError, OSError, RecursionError, TypeError, ValueError)
+        with self._reading():
             self._file = parquet.ParquetFile(file, pre_buffer=False, buffer_size=1024 * 1024)
+            self.columns: Sequence[str] = list(self._file.schema_arrow.names)
+            self.count: int = self._file.metadata.num_rows
+        twice = [name for name, count in Counter(self.columns).items() if count > 1]
+        if twice:
+            raise GiveUp(f"The file names the column {twice[0]!r} twice.", code="invalid_header")
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
         except self._errors as error:
-            raise _no_parquet(error) from error
-        self.columns: Sequence[str] = list(self._file.schema_arrow.names)
-        self.count: int = self._file.metadata.num_rows
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # the machine cannot read the file now; pyarrow's own have no number
+            raise GiveUp(f"The file cannot be read as Parquet: {error}", code="invalid_file") from error
 
     def rows(self, columns: Sequence[str]) -> Iterator[Placed]:
         """Of these columns only. Raises GiveUp in the middle of a file that is damaged there."""
         number = 0
+        for batch in self._batches(columns):
+            faults: dict[int, list[LineFault]] = {}
+            names = batch.schema.names
+            values = [self._values(name, batch.column(index), faults) for index, name in enumerate(names)]
+            for index, fields in enumerate(zip(*values, strict=True) if values else [()] * batch.num_rows):
+                number += 1
+                yield number, faults.get(index) or dict(zip(names, fields, strict=True))
+
+    def _batches(self, columns: Sequence[str]) -> Iterator[Any]:
+        with self._reading():
+            yield from self._file.iter_batches(batch_size=PARQUET_ROWS, columns=list(columns), use_threads=False)
+
+    def _values(self, name: str, column: Any, faults: dict[int, list[LineFault]]) -> list[Any]:
+        """The column in Python's types; what has none there is a fault of its row."""
         try:
-            batches = self._file.iter_batches(batch_size=PARQUET_ROWS, columns=list(columns), use_threads=False)
-            for batch in batches:
-                values = [column.to_pylist() for column in batch.columns]
-                for fields in zip(*values, strict=True) if values else [()] * batch.num_rows:
-                    number += 1
-                    yield number, dict(zip(batch.schema.names, fields, strict=True))
+            return self._plain(column)
+        except self._errors:
+            return [self._value(name, column.slice(index, 1), index, faults) for index in range(len(column))]
+
+    def _value(self, name: str, cell: Any, index: int, faults: dict[int, list[LineFault]]) -> Any:
+        try:
+            return self._plain(cell)[0]
         except self._errors as error:
-            raise _no_parquet(error) from error
+            message = f"The value of the column {name!r} ({cell.type}) cannot be read: {error}."
+            faults.setdefault(index, []).append(LineFault(None, message))
+            return None
 
+    def _plain(self, column: Any) -> list[Any]:
+        # Python's times have microseconds; with pandas installed, pyarrow would give values of pandas instead.
+        in_nanoseconds = getattr(column.type, "unit", None) == "ns"
+        return list((self._in_microseconds(column) if in_nanoseconds else column).to_pylist())
 
-def _no_parquet(error: BaseException) -> GiveUp:
-    return GiveUp(f"The file cannot be read as Parquet: {error}", code="invalid_file")
+    def _in_microseconds(self, column: Any) -> Any:
+        kind, pa = column.type, self._pa
+        if pa.types.is_timestamp(kind):
+            return column.cast(pa.timestamp("us", kind.tz))
+        return column.cast(pa.time64("us") if pa.types.is_time(kind) else pa.duration("us"))

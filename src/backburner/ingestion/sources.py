@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import stat
@@ -18,6 +19,11 @@ from backburner.errors import GiveUp, Invalid
 from backburner.files import File, Part
 from backburner.storage import files
 from backburner.storage.database import Tx
+
+#: What the machine answers for a path that leads to no file that may be read; anything else may pass.
+_NOT_THERE = frozenset(
+    {errno.EACCES, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR, errno.ENXIO, errno.EPERM}
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -108,11 +114,13 @@ def below(folder: str | None, path: str) -> tuple[str, Sequence[str]]:
 def open_below(folder: str, names: Sequence[str]) -> Source:
     """The file that the names lead to. No symbolic link is followed, so that none leads out of the folder.
 
-    Raises GiveUp when there is none.
+    Raises GiveUp when there is none, and OSError when the machine cannot tell now.
     """
     try:
         found = _walk(folder, names)
     except OSError as error:
+        if error.errno not in _NOT_THERE:
+            raise
         message = f"{'/'.join(names)} below the ingest folder cannot be read: {error.strerror}. Links are not followed."
         raise GiveUp(message, code="file_not_found") from error
     state = os.fstat(found)

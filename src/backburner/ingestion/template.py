@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
@@ -41,7 +42,7 @@ class Template:
     """Makes a request of each row. Knows which columns it needs."""
 
     pieces: Sequence[_Piece]  #: of the params' JSON
-    custom_id: str | None  #: a column; None: `row-` and the row's number
+    custom_id: str | None  #: a column; None: the row's own `custom_id` if it has one, else `row-` and its number
 
     @property
     def columns(self) -> frozenset[str]:
@@ -52,13 +53,25 @@ class Template:
     def request(self, row: Row, number: int) -> bytes | list[LineFault]:
         """A line as `POST /v1/batches` takes it; or why there can be none."""
         try:
-            custom_id = f"row-{number}" if self.custom_id is None else _as_text(row[self.custom_id])
+            custom_id = self._custom_id(row, number)
             params = b"".join([piece if isinstance(piece, bytes) else _value(piece, row) for piece in self.pieces])
             return b'{"custom_id":%b,"params":%b}' % (msgspec.json.encode(custom_id), params)
         except KeyError as error:
             return [LineFault(None, f"There is no column {error.args[0]!r} in this row.")]
         except UnicodeEncodeError:
             return [LineFault(None, "The row is not UTF-8.")]
+        except _NoJson as error:
+            return [LineFault(None, str(error))]
+
+    def _custom_id(self, row: Row, number: int) -> str:
+        column = self.custom_id or CUSTOM_ID
+        if self.custom_id is None and column not in row:
+            return f"row-{number}"
+        return _as_text(row[column], column)
+
+
+class _NoJson(Exception):
+    """A value cannot be said in JSON."""
 
 
 def template_of(
@@ -144,15 +157,38 @@ def _joined(pieces: Iterator[_Piece]) -> Iterator[_Piece]:
 def _value(piece: _Text | _Whole, row: Row) -> bytes:
     value = row[piece.column]
     if isinstance(piece, _Whole):
-        return msgspec.json.encode("" if value is None else value)
-    return _escaped(value if isinstance(value, str) else _as_text(value))
+        return _json("" if value is None else value, piece.column)
+    return _escaped(value if isinstance(value, str) else _as_text(value, piece.column))
 
 
-def _as_text(value: Any) -> str:
+def _as_text(value: Any, column: str) -> str:
     """Text as it is, nothing as no text, other values as their JSON, times without its quotation marks."""
     if isinstance(value, str):
         return value
-    return "" if value is None else msgspec.json.encode(value).decode().strip('"')
+    return "" if value is None else _json(value, column).decode().strip('"')
+
+
+def _json(value: Any, column: str) -> bytes:
+    try:
+        text = msgspec.json.encode(value)
+        # msgspec writes NaN and infinities as null: the question would be another.
+        odd = b"null" in text and _has_odd_number(value)
+    except UnicodeEncodeError:
+        raise
+    except (RecursionError, TypeError, ValueError) as error:
+        why = "it is nested too deeply" if isinstance(error, RecursionError) else error
+        raise _NoJson(f"The value of the column {column!r} has no JSON: {why}.") from error
+    if odd:
+        raise _NoJson(f"The value of the column {column!r} has no JSON: NaN and infinity are no numbers there.")
+    return text
+
+
+def _has_odd_number(value: Any) -> bool:
+    if isinstance(value, float):
+        return not math.isfinite(value)
+    if isinstance(value, Mapping):
+        return any(map(_has_odd_number, value.values()))
+    return isinstance(value, list | tuple) and any(map(_has_odd_number, value))
 
 
 def _escaped(text: str) -> bytes:
