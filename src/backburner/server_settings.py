@@ -148,6 +148,24 @@ class ServerSettings:
     max_connections_per_address: int = setting(
         whole(1, 1_000_000), 100, "Of them, those of one address; loopback may have all.", unit="connections"
     )
+    keep_alive_seconds: float = setting(
+        number(1, DAY),
+        75.0,
+        "How long a connection may idle, or take to send the headers of a request; more than the proxy before it.",
+        unit="seconds",
+    )
+    client_stall_seconds: float = setting(
+        number(1, DAY),
+        300.0,
+        "How long a client may send nothing of its request, or read less than 64 KiB of its answer.",
+        unit="seconds",
+    )
+    min_upload_bytes_per_second: float = setting(
+        number(300, 1e9),
+        1000.0,
+        "What a request's body must bring in the long run; only time spent waiting for the client counts.",
+        unit="bytes per second",
+    )
     auth_failures_per_minute: float | None = setting(
         number(0.1, 1e6, optional=True),
         60.0,

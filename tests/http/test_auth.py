@@ -83,6 +83,22 @@ async def test_head_and_options_answer(api):
     assert set(options.headers["Allow"].split(", ")) == {"GET", "HEAD", "OPTIONS", "POST"}
 
 
+async def test_every_path_without_a_variable_part_has_methods_of_its_own(api):
+    """Also where another route has a variable part in its place, such as `/v1/jobs/active`."""
+    own: dict[str, set[str]] = {}
+    for rule in api.client.app.url_map.iter_rules():
+        if "<" not in rule.rule:
+            own.setdefault(rule.rule, set()).update(rule.methods)
+    assert "/v1/jobs/active" in own
+    for path, methods in own.items():
+        for method in ("DELETE", "PATCH", "PUT", "POST"):
+            if method not in methods:
+                answer = await api.call(method, path)
+                assert (answer.status, set(answer.headers["Allow"].split(", "))) == (405, methods), path
+        options = await api.call("OPTIONS", path)
+        assert (options.status, set(options.headers["Allow"].split(", "))) == (200, methods), path
+
+
 async def counted(api: Api) -> list[str]:
     """Statements that the database is asked, from here on."""
     seen: list[str] = []

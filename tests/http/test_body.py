@@ -9,6 +9,7 @@ import trio
 from tests.http.edge import edge_app
 
 from backburner.http.body import _Reader
+from backburner.http.flow import BodyPace
 from backburner.http.problem import Refused
 
 JSON = {"Content-Type": "application/json"}
@@ -95,12 +96,28 @@ async def test_a_client_that_stops_sending_is_told_after_its_time(autojump_clock
     async with client.request("/v1/batches", method="POST", headers=NDJSON) as connection:
         await connection.send(b"x" * 1_000_000)
         response = await connection.as_response()
-    # The size earns 20 s; the test client has no end of the body, so the answered connection lingers.
-    assert (response.status_code, trio.current_time() - started) == (408, 30 + 20 + 2)
+    # The test client has no end of the body, so the answered connection lingers for 2 s.
+    assert (response.status_code, trio.current_time() - started) == (408, 300 + 2)
+
+
+async def test_a_body_that_trickles_is_refused_when_it_has_used_up_its_time(autojump_clock):
+    app = edge_app()
+    app.body_pace = BodyPace(stall=50, bytes_per_second=1)
+    started = trio.current_time()
+    async with app.test_client().request("/v1/batches", method="POST", headers=NDJSON) as connection:
+        for _ in range(6):
+            await connection.send(b"xx")
+            await trio.sleep(10)
+        await connection.send(b"xx")
+        response = await connection.as_response()
+    # Its 14 bytes earn 14 seconds beside the 50; the test client lingers for 2.
+    assert (response.status_code, trio.current_time() - started) == (408, 50 + 14 + 2)
 
 
 async def test_a_machine_that_stood_still_makes_a_body_too_slow(autojump_clock):
     class Body:
+        pace = BodyPace()
+
         async def take(self) -> bytes:
             if trio.current_time() >= 1000:
                 await trio.sleep_forever()
@@ -120,7 +137,7 @@ async def test_slow_is_fine_while_bytes_keep_coming(autojump_clock):
     async with client.request("/v1/batches", method="POST", headers=NDJSON) as connection:
         for _ in range(60):
             await connection.send(b"x" * 60_000)
-            await trio.sleep(1)
+            await trio.sleep(60)  # 1,000 bytes a second
         await connection.send_complete()
         response = await connection.as_response()
     assert response.status_code == 200

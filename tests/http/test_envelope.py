@@ -6,6 +6,8 @@ import pytest
 from quart.testing.utils import sentinel
 from tests.http.edge import edge_app, logged
 
+from backburner.http.gate import is_canonical
+
 
 @pytest.mark.parametrize(
     ("method", "path", "status", "error"),
@@ -60,6 +62,38 @@ async def test_good_answers_carry_an_id_of_ours(method):
         assert (response.status_code, response.headers.getlist("request-id")) == (200, [f"req_{number}"])
 
 
-async def test_a_trailing_slash_is_forgiven_without_a_redirect():
-    response = await edge_app().test_client().get("/v1/ok/")
-    assert response.status_code == 200
+@pytest.mark.parametrize(
+    "disguised",
+    [
+        b"/v1/ok/", b"//v1/ok", b"/v1//ok", b"/v1/./ok", b"/v1/x/../ok", b"/v1/%6fk", b"/v1/%6Fk", b"/v1%2fok",
+        b"/v1%2Fok", b"/%2e/v1/ok", b"/v1/%5Cok", b"http://h//v1/ok", b"http://h/v1/%6fk?x=1", b"/v1/ok/?x=1",
+        b"/v1/errors/%2d", b"/v1/%31", b"/v1/%4F", b"/v1/%50", b"/v1/%5f", b"/v1/%7A", b"/v1/%7e",
+        b"/.", b"//",
+    ],
+)  # fmt: skip
+def test_a_path_has_one_form(disguised):
+    assert not is_canonical(disguised)
+
+
+@pytest.mark.parametrize(
+    "plain",
+    [
+        b"/", b"*", b"/v1/ok", b"/v1/ok?x=//%2f/", b"/v1/errors/a%3Ab", b"/v1/errors/%C3%A9", b"/letta/v1/runs/",
+        b"/v1/a..b", b"http://h/v1/ok", b"/v1/errors/%252f", b"/v1/errors/%20",
+    ],
+)  # fmt: skip
+def test_what_else_a_path_may_hold_is_left_to_the_routes(plain):
+    assert is_canonical(plain)
+
+
+async def test_another_form_of_a_path_is_not_found():
+    response = await edge_app().test_client().get("//v1/ok")
+    assert (response.status_code, (await response.get_json())["error"]["code"]) == (404, "not_found")
+
+
+async def test_no_answer_is_kept_or_guessed_at():
+    client = edge_app().test_client()
+    for path in ("/v1/ok", "/v1/errors/bug", "//v1/ok"):
+        headers = (await client.get(path)).headers
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers.getlist("Cache-Control") == ["no-store"]

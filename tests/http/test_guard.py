@@ -45,6 +45,7 @@ def test_another_version_of_hypercorn_is_refused():
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc",
         b"GET / HTTP/1.1\r\nHost: h\r\nbad header\r\n\r\n",
         b"GET ?x HTTP/1.1\r\nHost: h\r\n\r\n",
+        get("/v1/ok", "X: a", " b"),
         b"CONNECT h:443 HTTP/1.1\r\nHost: h\r\n\r\n",
         get("/v1/ok") * 20 + b"garbage\r\n\r\n",
         post("/v1/batches", "Content-Length: 100") + b"short",
@@ -122,6 +123,21 @@ async def test_behind_a_piece_that_was_not_delivered_comes_nothing():
 async def test_an_illegal_chunk_size_is_answered():
     async with served() as server:
         assert parsed(await server.exchange(CHUNKED, b"ZZ\r\n")) == (400, "bad_request")
+
+
+@pytest.mark.parametrize("head", [("X: a", " b"), ("X: a", "\tAuthorization: b"), ("X: a", " ")])
+async def test_folded_headers_are_refused(head):
+    async with served() as server:
+        whole = get("/v1/ok", *head)
+        assert parsed(await server.exchange(whole)) == (400, "bad_request")
+        assert parsed(await server.exchange(whole[:-10], whole[-10:])) == (400, "bad_request")
+
+
+async def test_a_body_may_have_lines_that_begin_with_a_space():
+    body = b"a\n b\r\n\r\n\tc"
+    request = post("/v1/batches", f"Content-Length: {len(body)}", "Connection: close") + body
+    async with served() as server:
+        assert (await server.exchange(request)).startswith(b"HTTP/1.1 200")
 
 
 async def test_websockets_are_refused():

@@ -43,7 +43,7 @@ def test_a_batch_is_made_followed_and_read_by_an_unmodified_client(tmp_path: Pat
         lines = list(client.messages.batches.results(batch.id))
         counts = ended.request_counts
         assert (ended.processing_status, counts.succeeded, counts.errored) == ("ended", 49, 1)
-        assert ended.results_url == f"{server.url}/anthropic/v1/messages/batches/{batch.id}/results"
+        assert ended.results_url == f"/v1/messages/batches/{batch.id}/results"
         assert [line.custom_id for line in lines] == [f"item-{number}" for number in range(50)]
         assert [line.result.type for line in lines] == ["errored"] + ["succeeded"] * 49
         older = httpx2.get(f"{server.url}/anthropic/v1/messages/batches?beta=true", headers=OLDER)

@@ -21,8 +21,6 @@ JSON = "application/json"
 NDJSON = "application/x-ndjson"
 MAX_JSON_BYTES = 1024 * 1024
 
-_BASE_SECONDS = 30.0
-_BYTES_PER_SECOND = 50_000
 _PIECE = 64 * 1024
 
 
@@ -92,7 +90,7 @@ def _too_large(limit: int) -> Refused:
 
 @attrs.define
 class _Reader:
-    """Counts what arrives. Only time spent waiting for the client counts against it."""
+    """Counts what arrives, and the time spent waiting for the client."""
 
     body: FlowBody
     limit: int
@@ -100,9 +98,10 @@ class _Reader:
     waited: float = 0.0
 
     async def next(self) -> bytes:
-        before = trio.current_time()
-        left = _BASE_SECONDS + self.received / _BYTES_PER_SECOND - self.waited
-        with trio.move_on_after(max(0.0, left)) as scope:  # it may be over: a machine that stands still counts too
+        before, pace = trio.current_time(), self.body.pace
+        left = pace.stall + self.received / pace.bytes_per_second - self.waited
+        # The time may be over already: a machine that stands still counts too.
+        with trio.move_on_after(max(0.0, min(pace.stall, left))) as scope:
             data = await self.body.take()
         if scope.cancelled_caught:
             raise Refused(408, "request_timeout", "The body came too slowly.", headers={"Connection": "close"})

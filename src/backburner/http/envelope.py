@@ -11,6 +11,7 @@ import structlog
 from quart import Response, current_app, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
+from werkzeug.routing import BaseConverter
 
 from backburner.errors import (
     BackburnerError,
@@ -23,12 +24,15 @@ from backburner.errors import (
     TooLarge,
     TransientError,
 )
-from backburner.http.flow import FlowConnection, FlowRequest
+from backburner.http.flow import BodyPace, FlowConnection, FlowRequest
 from backburner.http.gate import ANSWER_HEADERS, REQUEST_ID, Gate
 from backburner.http.problem import Problem, Refused, render
 from backburner.ids import Ids
 
 RETRY_AFTER_SECONDS = 2
+#: Literal segments that stand where another route has a variable one. Without this list such a path would answer to the
+#: methods of the other route, too.
+ROUTE_WORDS = ("active", "unresolved")
 
 _STATUS: Mapping[type[Exception], int] = {
     NotFound: 404,
@@ -66,6 +70,13 @@ _MESSAGE: Mapping[int, str] = {
 logger = structlog.get_logger()
 
 
+class _ObjectId(BaseConverter):
+    """A variable segment of a path. A word that is a route of its own in some place is no id."""
+
+    part_isolating = True
+    regex = rf"(?!(?:{'|'.join(ROUTE_WORDS)})\Z)[^/]+"
+
+
 class EdgeApp(QuartTrio):
     """Quart with our requests, which bound and time their bodies themselves."""
 
@@ -76,6 +87,8 @@ class EdgeApp(QuartTrio):
         super().__init__(*args, **options)
         #: How errors are told below certain paths, which other clients than ours ask for.
         self.surfaces: dict[str, Callable[[Problem], Response]] = {}
+        #: How slowly clients may send bodies.
+        self.body_pace = BodyPace()
 
 
 def make_app(new_request_id: Callable[[], str]) -> EdgeApp:
@@ -86,6 +99,7 @@ def make_app(new_request_id: Callable[[], str]) -> EdgeApp:
     # A redirect to the tidier path would be an HTML page, and would lose the body of a POST.
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
+    app.url_map.converters["default"] = _ObjectId
     app.asgi_app = Gate(app.asgi_app, new_request_id)  # type: ignore[method-assign]
     install_errors(app)
     return app

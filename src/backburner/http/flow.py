@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable, Generator
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
+import attrs
 import trio
 from quart_trio.asgi import TrioASGIHTTPConnection
 from quart_trio.wrappers import TrioRequest
@@ -22,6 +23,14 @@ MAX_WHOLE = 1024 * 1024
 LINGER_SECONDS = 2.0
 
 
+@attrs.frozen(kw_only=True)
+class BodyPace:
+    """How slowly a client may send a body. Only the time that the server waits for the client counts."""
+
+    stall: float = 300.0  #: seconds without a byte
+    bytes_per_second: float = 1000.0  #: what a body must bring in the long run; the first `stall` seconds are free
+
+
 class FlowBody(TrioBody):
     """A request body that is taken piece by piece and never held whole."""
 
@@ -33,6 +42,8 @@ class FlowBody(TrioBody):
         self.ended = trio.Event()
         #: Asks the client for the body; called before the first piece is waited for.
         self.ask: Callable[[], Awaitable[None]] | None = None
+        #: How slowly it may come.
+        self.pace = BodyPace()
         #: Fed with every byte that is taken.
         self.digest: hashlib._Hash | None = None
 
@@ -100,6 +111,10 @@ class FlowRequest(TrioRequest):
     body: FlowBody
 
 
+class _Paced(Protocol):
+    body_pace: BodyPace
+
+
 class FlowConnection(TrioASGIHTTPConnection):
     """One request of Quart-Trio."""
 
@@ -108,6 +123,7 @@ class FlowConnection(TrioASGIHTTPConnection):
     def _create_request_from_scope(self, send: Any) -> FlowRequest:
         request = cast("FlowRequest", super()._create_request_from_scope(send))
         self._body = request.body
+        self._body.pace = cast("_Paced", self.app).body_pace
         state = cast("dict[str, Any]", self.scope.get("state") or {})
         if "expect" in request.headers:
             self._body.ask = state.get(SEND_CONTINUE)

@@ -10,7 +10,7 @@ import attrs
 import trio
 
 from backburner.http.caps import RESERVED
-from backburner.http.problem import Refused, render
+from backburner.http.problem import DEFAULT_HEADERS, Refused, render
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -32,6 +32,12 @@ _HOST = re.compile(
     r"(?:\[[0-9A-Fa-f:]{1,40}(?:\.[0-9]{1,3}){0,3}\]|[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?)?(?::[0-9]{0,5})?"
 )
 _LINE_OVERHEAD = len(b": \r\n")
+_DEFAULTS = [(name.encode(), value.encode()) for name, value in DEFAULT_HEADERS.items()]
+#: Percent-encoded forms of `/`, `\` and of the characters that routes are made of. Encoded, they would reach a route
+#: under a name that the rules of a proxy do not know.
+_DISGUISED = re.compile(rb"%(?:2[DEF]|3[0-9]|[46][1-9A-F]|5[0-9ACF]|7[0-9AE])", re.IGNORECASE)
+#: Below these, the clients of another API end paths with a slash.
+_SLASH_ALLOWED = b"/letta/"
 
 
 @attrs.frozen
@@ -83,8 +89,8 @@ class _Exchange:
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            kept = described(message["status"], message.get("headers", ()))
-            message = {**message, "headers": [*kept, *self._headers]}
+            kept = [*described(message["status"], message.get("headers", ())), *self._headers]
+            message = {**message, "headers": [*kept, *_missing_defaults(kept)]}
         if message["type"] != "http.response.body" or message.get("more_body"):
             return await self._send(message)
         self._finishing = True
@@ -103,6 +109,11 @@ class _Exchange:
         headers += [(name.lower().encode(), value.encode()) for name, value in reason.headers.items()]
         await self.send({"type": "http.response.start", "status": reason.status, "headers": headers})
         await self.send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+def _missing_defaults(headers: Headers) -> Headers:
+    present = {name.lower() for name, _ in headers}
+    return [(name, value) for name, value in _DEFAULTS if name not in present]
 
 
 def described(status: int, headers: Iterable[tuple[bytes, bytes]]) -> Headers:
@@ -149,7 +160,25 @@ def _refused_target(scope: Any) -> Refused | None:
         return Refused(400, "invalid_target", "The request target must be a path.")
     if any(character < " " or character == "\x7f" for character in path):
         return Refused(400, "invalid_target", "The path contains control characters.")
+    if not is_canonical(scope.get("raw_path") or path.encode()):
+        return Refused(404, "not_found", "There is no such route. A path has one form; this is another.")
     return None
+
+
+def is_canonical(target: bytes) -> bool:
+    """Whether a request target writes its path in the one form that routes answer to.
+
+    That form has no empty, `.` or `..` segment, no slash at its end, and no percent-encoding of a slash, a backslash
+    or an unreserved character. `/` alone and `*` count as canonical.
+    """
+    path = target.partition(b"?")[0]
+    if not path.startswith(b"/"):  # the absolute form, as sent to a proxy
+        path = b"/" + path.partition(b"://")[2].partition(b"/")[2]
+    if path.startswith(_SLASH_ALLOWED):
+        path = path.removesuffix(b"/")
+    segments = path[1:].split(b"/")
+    is_plain = segments == [b""] or not {b"", b".", b".."} & set(segments)
+    return is_plain and _DISGUISED.search(path) is None
 
 
 def _refused_size(headers: Headers) -> Refused | None:

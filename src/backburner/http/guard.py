@@ -10,12 +10,14 @@ What is mended, each with a test over real sockets:
 * The task of a closed connection waited for ever if bytes had come behind its last request.
 * Errors found by the parser were answered with an empty body.
 * The number of connections was not bounded.
+* Folded headers were joined. RFC 9112 calls them obsolete, and a proxy may read them otherwise; they are refused.
 
 That Quart-Trio cancels itself while Hypercorn recycles the connection is mended in `gate.py`.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from importlib import metadata
 from typing import Any
@@ -34,7 +36,7 @@ from hypercorn.typing import ConnectionState
 from hypercorn.utils import parse_socket_addr
 
 from backburner.http.caps import RESERVED, Admission, ConnectionCaps
-from backburner.http.problem import render
+from backburner.http.problem import DEFAULT_HEADERS, render
 
 HYPERCORN = "0.18.0"
 SEND_CONTINUE = "backburner.send_continue"  #: in the scope's state: a function that asks the client for the body
@@ -53,6 +55,9 @@ _MESSAGES = {
     431: "The headers are too large.",
     501: "No transfer encoding but chunked is known here.",
 }
+
+_HEAD_END = re.compile(rb"\n\r?\n")
+_FOLD = re.compile(rb"\n[ \t]")
 
 logger = structlog.get_logger()
 
@@ -77,7 +82,7 @@ class GuardConfig(Config):
     """Hypercorn's settings and what the guard adds to them."""
 
     caps: ConnectionCaps
-    send_timeout: float = 20.0  #: seconds that a client may read nothing of its answer
+    send_timeout: float = 300.0  #: seconds that a client may take to read 64 KiB of its answer
     new_request_id: Callable[[], str]
 
 
@@ -132,7 +137,8 @@ class GuardedConnection(TCPServer):
         body = render(503, "too_many_connections", "Too many connections are open.", request_id=request_id)
         head = (
             "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\n"
-            f"connection: close\r\nrequest-id: {request_id}\r\ncontent-length: {len(body)}\r\n\r\n"
+            + "".join(f"{name}: {value}\r\n" for name, value in DEFAULT_HEADERS.items())
+            + f"connection: close\r\nrequest-id: {request_id}\r\ncontent-length: {len(body)}\r\n\r\n"
         )
         with trio.move_on_after(_CLOSE_TIMEOUT):
             await self.stream.send_all(head.encode() + body)
@@ -140,7 +146,7 @@ class GuardedConnection(TCPServer):
             await self.stream.receive_some(_PIECE)
 
     async def protocol_send(self, event: Event) -> None:
-        """Send without a shield; a client that takes nothing for `send_timeout` seconds is dropped."""
+        """Send without a shield; a client that takes no 64 KiB in `send_timeout` seconds is dropped."""
         if not isinstance(event, RawData):
             await super().protocol_send(event)
         elif not await self._deliver(event.data):
@@ -180,10 +186,18 @@ class _PatientH11(h11.Connection):
     they_are_waiting_for_100_continue = False
 
     def next_event(self) -> Any:
+        if self.their_state is h11.IDLE and _has_folded_header(self.trailing_data[0]):
+            raise h11.RemoteProtocolError("a header is folded over several lines", error_status_hint=400)
         # Bytes behind the last request of a connection are no reason to cut off its answer.
         if self.their_state is h11.MUST_CLOSE and self.trailing_data[0]:
             return h11.PAUSED
         return super().next_event()
+
+
+def _has_folded_header(received: bytes) -> bool:
+    """Whether the head of the next request, as far as it has come, continues a header on another line."""
+    end = _HEAD_END.search(received)
+    return _FOLD.search(received, 0, end.start() if end else len(received)) is not None
 
 
 class GuardedProtocol(H11Protocol):
@@ -265,5 +279,6 @@ def _error_answer(status: int, config: GuardConfig) -> tuple[list[tuple[bytes, b
         (b"content-length", str(len(body)).encode()),
         (b"connection", b"close"),
         (b"request-id", request_id.encode()),
+        *((name.encode(), value.encode()) for name, value in DEFAULT_HEADERS.items()),
     ]
     return headers, body

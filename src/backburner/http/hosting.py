@@ -49,8 +49,8 @@ async def serve_http(
     graceful_timeout: float,
     new_request_id: Callable[[], str],
     caps: ConnectionCaps | None = None,
-    send_timeout: float = 20.0,
-    keep_alive_timeout: float = 5.0,
+    send_timeout: float = 300.0,
+    keep_alive_timeout: float = 75.0,
     task_status: trio.TaskStatus[Address] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until `stop` is set; returns when the last connection is closed.
@@ -58,8 +58,8 @@ async def serve_http(
     Reports the bound address (of port 0: the one chosen) once it accepts connections. After `stop` no new connection is
     accepted, idle ones are closed, and requests under way have `graceful_timeout` seconds. Raises CannotListen.
 
-    A client may idle, or take to send its headers, `keep_alive_timeout` seconds, and read nothing of its answer
-    for `send_timeout` seconds.
+    A client may idle, or take to send its headers, `keep_alive_timeout` seconds, and `send_timeout` seconds to
+    read 64 KiB of its answer: the kernels at both ends take large answers in steps of hundreds of kilobytes.
     """
     listeners = await _listen(host, port)
     config = _config(new_request_id, caps or ConnectionCaps(total=make_room(MAX_CONNECTIONS)))

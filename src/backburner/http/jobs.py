@@ -59,7 +59,6 @@ def etag_of(job: Job) -> str:
 def tagged(response: Response, job: Job) -> Response:
     """The answer, with the ETag of the job that it shows."""
     response.set_etag(etag_of(job))
-    response.headers["Cache-Control"] = "private, no-cache"
     return response
 
 

@@ -21,6 +21,11 @@ _TYPES: Mapping[int, str] = {
 }
 
 
+#: Every answer carries these, unless it brings its own: a browser must not guess another type, and no cache may keep
+#: what a key protects.
+DEFAULT_HEADERS: Mapping[str, str] = {"x-content-type-options": "nosniff", "cache-control": "no-store"}
+
+
 class Refused(BackburnerError):
     """The HTTP edge answers with this status instead of passing the request on.
 

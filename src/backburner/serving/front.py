@@ -14,6 +14,7 @@ from backburner.figures import ProcessFigures
 from backburner.http.app import create_app
 from backburner.http.caps import ConnectionCaps
 from backburner.http.envelope import request_ids
+from backburner.http.flow import BodyPace
 from backburner.http.hosting import make_room, serve_http
 from backburner.http.limiter import RateLimits
 from backburner.http.services import InstanceStatus, LettaDefaults, Limits, Services
@@ -37,6 +38,9 @@ class Front:
     async def __call__(self, stop: trio.Event, *, task_status: trio.TaskStatus[str]) -> None:
         services = self._services(stop)
         app = create_app(services)
+        app.body_pace = BodyPace(
+            stall=self.settings.client_stall_seconds, bytes_per_second=self.settings.min_upload_bytes_per_second
+        )
         async with trio.open_nursery() as nursery:
             await nursery.start(services.live.run)
             nursery.start_soon(services.key_uses.run)
@@ -49,6 +53,8 @@ class Front:
                     stop=stop,
                     graceful_timeout=self.settings.shutdown_grace_seconds / 3,
                     new_request_id=request_ids(self.origins.ids),
+                    send_timeout=self.settings.client_stall_seconds,
+                    keep_alive_timeout=self.settings.keep_alive_seconds,
                     caps=ConnectionCaps(
                         total=make_room(self.settings.max_connections),
                         per_address=self.settings.max_connections_per_address,

@@ -110,6 +110,23 @@ async def test_a_run_of_many_is_not_deleted_and_the_only_one_is(autojump_clock, 
     assert (await api.get(f"{RUNS}/{alone}")).status == 404
 
 
+async def test_a_run_at_work_is_cancelled_and_deleted_once_it_has_ended(autojump_clock, api):
+    job_id = (await api.batch(1))["id"]
+    run = f"{RUNS}/{job_id.replace('job-', 'run-')}-0"
+    answers = [await api.call("DELETE", run) for _ in range(2)]
+    assert [(answer.status, answer.json["status"]) for answer in answers] == [(200, "cancelled"), (200, "cancelled")]
+    assert (await api.get(run)).status == 404
+
+
+async def test_a_run_that_the_provider_has_is_answered_while_it_is_being_cancelled(autojump_clock, api):
+    job_id = (await api.batch(1))["id"]
+    await api.submitted(job_id)
+    run = f"{RUNS}/{job_id.replace('job-', 'run-')}-0"
+    answers = [await api.call("DELETE", run) for _ in range(2)]
+    assert [(answer.status, answer.json["status"]) for answer in answers] == [(200, "running"), (200, "running")]
+    assert (await api.record(job_id)).cancel_requested_at is not None
+
+
 async def test_steps_of_all_runs_page_by_page(autojump_clock, api):
     part = await ended(api)
     found: list[str] = []

@@ -39,13 +39,13 @@ async def find_batch(call: Call, batch_id: str) -> Job:
 
 def shown(call: Call, job: Job) -> Response:
     """The batch, answered."""
-    return reply(batch_json(job, root_of(call.services, call.request.scheme, call.request.host)))
+    return reply(batch_json(job, root_of(call.services)))
 
 
 async def cancel_batch(call: Call, batch_id: str) -> Response:
     """The batch, `canceling` while the provider has to confirm. One that has ended stays as it is."""
     job, services = await find_batch(call, batch_id), call.services
-    root = root_of(services, call.request.scheme, call.request.host)
+    root = root_of(services)
     try:
         job, _ = await attrs.evolve(call, object_id=job.id).write(
             lambda outcome: answer_of(batch_json(outcome[0], root)),

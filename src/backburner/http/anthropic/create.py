@@ -83,7 +83,7 @@ async def _make(call: Call, intake: Intake, new: NewJob) -> Response:
         number=attempt_of(request.headers),
         began=new.created_at,
     )
-    root = root_of(services, request.scheme, request.host)
+    root = root_of(services)
     answer = await call.make(
         lambda job: answer_of(batch_json(job, root)),
         make_job_once,

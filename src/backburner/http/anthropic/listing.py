@@ -34,7 +34,7 @@ async def list_batches(call: Call) -> Response:
         before=before,
         ascending=False,
     )
-    root = root_of(call.services, call.request.scheme, call.request.host)
+    root = root_of(call.services)
     return reply(envelope([batch_json(job, root) for job in found], has_more))
 
 

@@ -44,11 +44,10 @@ def processing_status(job: Job) -> str:
     return "in_progress" if job.cancel_requested_at is None else "canceling"
 
 
-def root_of(services: Services, scheme: str, host: str) -> str:
-    """What a client puts before `/v1/…`: by our public URL, else by the address that it used.
+def root_of(services: Services) -> str:
+    """What stands before `/v1/…` in an address of results: our public URL, else nothing.
 
-    Empty when neither is known; clients then put their own base before the path.
+    The clients put their own base URL before a path without a host. A base made of the request's Host header would
+    lack the scheme that a client used towards a proxy, and the client would send its key in clear.
     """
-    if services.public_url:
-        return services.public_url + BASE
-    return f"{scheme}://{host}{BASE}" if host else ""
+    return services.public_url.rstrip("/") + BASE if services.public_url else ""

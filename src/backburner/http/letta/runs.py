@@ -9,6 +9,7 @@ from quart import Response
 from backburner.errors import Conflict, Invalid
 from backburner.http.call import Call, reply
 from backburner.http.letta.asked import Asked
+from backburner.http.letta.jobs import cancelled
 from backburner.http.letta.message_shapes import pieces
 from backburner.http.letta.pages import page_of_messages, page_of_runs, page_of_steps
 from backburner.http.letta.run_shapes import (
@@ -70,11 +71,17 @@ async def get_run(call: Call, run_id: str) -> Response:
 
 
 async def delete_run(call: Call, run_id: str) -> Response:
-    """The run as it was; its job goes with it, so it must be the job's only one, and have ended."""
+    """The run as it was, deleted with its job. One that is at work is cancelled instead, and answered as it is then.
+
+    Raises Conflict for one of many runs of a job.
+    """
     job, _ = await find_item(call, run_id)
     run = await find_run(call, run_id)
     if job.counts is None or job.counts.total > 1:
         raise Conflict("run_of_many", f"The run is one of many of the batch {job.id}; delete that.")
+    if not job.status.is_terminal:
+        await cancelled(call, job.id)
+        return reply(letta_run(await find_run(call, run_id)))
     await call.change(jobs.delete_job, call.organization_key, job.id)
     call.services.changes.changed([job.id])
     return reply(letta_run(run))
