@@ -192,3 +192,34 @@ def test_empty_text_unsets_an_optional_setting():
 )
 def test_the_provider_follows_the_key_unless_it_is_set(given, name):
     assert Settings(**given).provider_name == name
+
+
+OF_A_SERVICE = {
+    "BACKBURNER_PORT": "tcp://10.96.0.7:8283",
+    "BACKBURNER_PORT_8283_TCP": "tcp://10.96.0.7:8283",
+    "BACKBURNER_PORT_8283_TCP_ADDR": "10.96.0.7",
+    "BACKBURNER_PORT_8283_TCP_PORT": "8283",
+    "BACKBURNER_PORT_8283_TCP_PROTO": "tcp",
+    "BACKBURNER_SERVICE_HOST": "10.96.0.7",
+    "BACKBURNER_SERVICE_PORT": "8283",
+    "BACKBURNER_SERVICE_PORT_HTTP": "8283",
+    "BACKBURNER_POSTGRES_PORT": "tcp://10.96.0.8:5432",
+    "BACKBURNER_POSTGRES_SERVICE_HOST": "10.96.0.8",
+}
+
+
+def test_what_kubernetes_sets_beside_a_service_is_ignored_with_one_notice():
+    notices: list[str] = []
+    found = load({**OF_A_SERVICE, "BACKBURNER_HOST": "0.0.0.0", "BACKBURNER_PROT": "7"}, notice=notices.append)
+    assert (found.port, found.host) == (8283, "0.0.0.0")
+    told, misspelt = notices
+    assert told.startswith("BACKBURNER_PORT and 9 more are set by Kubernetes")
+    assert misspelt == "BACKBURNER_PROT is not a setting and is ignored. Did you mean port?"
+
+
+def test_a_port_that_is_no_address_is_still_ours(tmp_path):
+    others = {name: value for name, value in OF_A_SERVICE.items() if name != "BACKBURNER_PORT"}
+    assert load({**others, "BACKBURNER_PORT": "17"}).port == 17
+    assert load(OF_A_SERVICE, toml(tmp_path, "port = 18")).port == 18
+    with pytest.raises(SettingError, match="'http://x'"):
+        load({"BACKBURNER_PORT": "http://x"})

@@ -13,6 +13,7 @@ MOST_ROUNDS = 100
 MOST_TOOLS = 64
 TOOL_SECONDS = 60.0
 MILLION = 1_000_000
+DEAREST_CACHE_WRITE = 2.0  # times the price of input
 
 
 class ToolSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -34,21 +35,27 @@ class ToolSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 Dollars = Annotated[float, msgspec.Meta(ge=0, le=1_000_000)]
 
 
-class Prices(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """US dollars for a million tokens of each kind. Without them no cost is known."""
+class Prices(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """US dollars for a million tokens of each kind. Without them no cost is known.
+
+    A price of cached tokens that is not named counts as the dearest that can apply, so that a limit in dollars never
+    lets more be spent than it says: writing for an hour costs twice the input, reading never more than the input.
+    """
 
     input: Dollars
     output: Dollars
-    cache_write: Dollars = 0.0
-    cache_read: Dollars = 0.0
+    cache_write: Dollars | None = None
+    cache_read: Dollars | None = None
 
     def cost(self, usage: Usage) -> float:
         """US dollars."""
+        write = DEAREST_CACHE_WRITE * self.input if self.cache_write is None else self.cache_write
+        read = self.input if self.cache_read is None else self.cache_read
         return (
             usage.input_tokens * self.input
             + usage.output_tokens * self.output
-            + usage.cache_creation_input_tokens * self.cache_write
-            + usage.cache_read_input_tokens * self.cache_read
+            + usage.cache_creation_input_tokens * write
+            + usage.cache_read_input_tokens * read
         ) / MILLION
 
 

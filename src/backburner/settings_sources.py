@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,11 @@ SEED_PREFIX = "LETTA_"
 CONFIG_VARIABLE = "BACKBURNER_CONFIG"
 #: Variables with our prefix that are not settings of a server.
 OTHER_VARIABLES = frozenset({CONFIG_VARIABLE, "BACKBURNER_URL", "BACKBURNER_API_KEY", "BACKBURNER_PROFILE"})
+
+#: What Kubernetes sets for each service whose name begins with `backburner`, whatever the value ...
+_OF_SERVICES = re.compile(PREFIX + r"(\w+_)?(SERVICE_(HOST|PORT(_\w+)?)|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)")
+#: ... and where the value is an address, for BACKBURNER_PORT is a setting too.
+_PORT_OF_SERVICE = re.compile(PREFIX + r"(\w+_)?PORT=(tcp|udp|sctp)://.*")
 
 FIELDS: Mapping[str, attrs.Attribute[Any]] = {field.name: field for field in attrs.fields(Settings)}
 
@@ -54,6 +60,10 @@ def _from_toml(path: Path) -> dict[str, Any]:
 
 
 def _from_environ(environ: Mapping[str, str], notice: Callable[[str], object]) -> dict[str, Any]:
+    services = _of_services(environ)
+    if services:
+        notice(_set_by_kubernetes(services))
+    environ = {name: value for name, value in environ.items() if name not in services}
     for variable in unknown_variables(environ):
         notice(f"{variable} is not a setting and is ignored.{_did_you_mean(variable.removeprefix(PREFIX).lower())}")
     return {name: read(FIELDS[name], environ[variable], variable) for name, variable in _given(environ, notice)}
@@ -73,6 +83,20 @@ def unknown_variables(environ: Mapping[str, str]) -> list[str]:
     """Variables that look like settings and are none, sorted."""
     known = {PREFIX + name.upper() for name in FIELDS} | OTHER_VARIABLES
     return sorted(variable for variable in environ if variable.startswith(PREFIX) and variable not in known)
+
+
+def _of_services(environ: Mapping[str, str]) -> list[str]:
+    """Variables that describe services in the same cluster, sorted."""
+    return sorted(
+        name
+        for name, value in environ.items()
+        if _OF_SERVICES.fullmatch(name) or _PORT_OF_SERVICE.fullmatch(f"{name}={value}")
+    )
+
+
+def _set_by_kubernetes(names: Sequence[str]) -> str:
+    which = f"{names[0]} and {len(names) - 1} more are" if len(names) > 1 else f"{names[0]} is"
+    return f"{which} set by Kubernetes for a service and ignored; `enableServiceLinks: false` keeps such away."
 
 
 def _from_command_line(overrides: Mapping[str, object]) -> dict[str, Any]:

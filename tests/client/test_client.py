@@ -13,6 +13,7 @@ import pytest
 from tests.client.fakes import event, job, ok, page, refusal, script
 
 import backburner
+from backburner.cli.exits import lines
 from backburner.client import ApiError, Client, ClientError, ServerUnreachable
 from backburner.client.results import result_of
 from backburner.client.retrying import Retries
@@ -140,6 +141,13 @@ def test_waiting_is_limited_to_what_the_server_allows():
     assert server.paths == ["GET /v1/jobs/job-1?wait=60"]
 
 
+def test_a_held_answer_may_wait_for_the_end():
+    server = script(ok(job()))
+    client(server).job("job-1", wait=5, until="ended")
+    client(server).job("job-1", until="ended")
+    assert server.paths == ["GET /v1/jobs/job-1?wait=5&until=ended", "GET /v1/jobs/job-1"]
+
+
 def test_a_redirect_is_an_error_and_takes_no_key_along():
     server = script(httpx2.Response(302, headers={"location": "http://elsewhere/"}))
     with pytest.raises(ApiError, match="302"):
@@ -155,9 +163,24 @@ def test_waits_double_up_to_a_limit_and_end():
     assert all(limit / 2 <= (wait or 0) <= limit for wait, limit in zip(waits[:-1], limits, strict=True))
 
 
-@pytest.mark.parametrize(("wish", "wait"), [("3", 3.0), ("9000", 30.0), ("-1", 0.0)])
-def test_the_servers_wish_is_bounded(wish, wait):
+@pytest.mark.parametrize(("wish", "wait"), [("3", 3.0), ("30", 30.0), ("30.1", None), ("9000", None), ("-1", 0.0)])
+def test_the_servers_wish_is_followed_unless_it_is_too_long(wish, wait):
     assert Retries().wait(attempt=1, retry_after=wish, random=Random(0)) == wait
+
+
+@pytest.mark.parametrize("wish", ["nan", "inf", "Wed, 21 Oct 2026 07:28:00 GMT", ""])
+def test_a_wish_that_is_no_number_counts_as_none(wish):
+    assert 0.1 <= (Retries().wait(attempt=1, retry_after=wish, random=Random(0)) or 0) <= 0.2
+
+
+def test_a_quota_that_lasts_fails_at_once_and_says_how_long():
+    slept: list[float] = []
+    quota = refusal(429, "quota_items_per_day", "Enough for today.")
+    quota.headers["retry-after"] = "7200"
+    with pytest.raises(ApiError) as caught:
+        client(script(quota), slept).create_job()
+    assert (slept, caught.value.retry_after) == ([], 7200.0)
+    assert lines(caught.value)[1] == "  Try again in 7,200 s."
 
 
 def test_an_iterator_is_read_once_and_sent_again_after_a_failure():

@@ -84,6 +84,27 @@ async def test_waiting_ends_with_the_next_change(autojump_clock, api):
     assert (seconds, answer.json["status"]) == (7, "running")
 
 
+@pytest.mark.parametrize("known", [{}, {"If-None-Match": '"0"'}], ids=["unknown", "old"])
+async def test_waiting_for_the_end_lasts_over_other_changes(autojump_clock, api, known):
+    job = await api.batch()
+
+    async def run_it():
+        await trio.sleep(7)
+        await api.submitted(job["id"])
+        await trio.sleep(13)
+        await api.results(job["id"], [OK] * 3)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run_it)
+        path = f"/v1/jobs/{job['id']}?until=ended&wait="
+        seconds, answer = await waited(api, path + "10", headers=known)
+        assert (seconds, answer.json["status"]) == (10, "running")
+        seconds, answer = await waited(api, path + "60", headers=known)
+        assert (seconds, answer.json["status"]) == (10, "completed")
+    seconds, answer = await waited(api, path + "60", headers={"If-None-Match": answer.headers["ETag"]})
+    assert (seconds, answer.status) == (0, 304)
+
+
 async def test_a_change_that_nobody_announced_is_found_soon(autojump_clock, api):
     job = await api.batch()
     unheard = attrs.evolve(api.database, changes=Changes())

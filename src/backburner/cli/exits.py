@@ -53,6 +53,9 @@ def lines(error: BackburnerError) -> list[str]:
     told = [f"  {_detail(detail)}" for detail in details[:_SHOWN_DETAILS]]
     if len(details) > _SHOWN_DETAILS:
         told.append(f"  … and {len(details) - _SHOWN_DETAILS:,} more")
+    wish = getattr(error, "retry_after", None)
+    if wish is not None:
+        told.append(f"  Try again in {wish:,.0f} s.")
     return [f"Error: {first}" + (f" [{request_id}]" if request_id else ""), *told]
 
 

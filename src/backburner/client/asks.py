@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, Literal, TypeVar, cast
 
 import attrs
 import msgspec
@@ -16,6 +16,8 @@ from backburner.client.uploads import Upload
 
 T = TypeVar("T")
 
+#: What a held answer waits for.
+Until = Literal["changed", "ended"]
 #: The server holds an answer for at most this many seconds.
 LONGEST_WAIT = 60.0
 #: Seconds more than usual that the server may be silent: checking a million requests takes it a while.
@@ -138,8 +140,10 @@ def retry(job_id: str, statuses: Sequence[str], custom_ids: Sequence[str], key: 
 # --- jobs ----------------------------------------------------------------------------------------------------
 
 
-def job(job_id: str, wait: float = 0.0) -> Ask[Job]:
+def job(job_id: str, wait: float = 0.0, until: Until = "changed") -> Ask[Job]:
     params = {"wait": f"{min(wait, LONGEST_WAIT):g}"} if wait > 0 else None
+    if params and until != "changed":
+        params["until"] = until
     return Ask(method="GET", path=f"/v1/jobs/{job_id}", params=params, read=_job, patience=wait)
 
 

@@ -14,6 +14,7 @@ import anyio.from_thread
 import httpx2
 
 from backburner.client import asks
+from backburner.client.asks import Until
 from backburner.client.async_connection import AsyncConnection, chunks_of
 from backburner.client.async_methods import AsyncMethods
 from backburner.client.async_streams import AsyncEvents, AsyncResults, Rows
@@ -102,8 +103,8 @@ class AsyncClient(AsyncMethods):
 
     # --- jobs ------------------------------------------------------------------------------------------------
 
-    async def job(self, job_id: str, *, wait: float = 0.0) -> Job:
-        return await self._call(asks.job(job_id, wait))
+    async def job(self, job_id: str, *, wait: float = 0.0, until: Until = "changed") -> Job:
+        return await self._call(asks.job(job_id, wait, until))
 
     async def wait(
         self,

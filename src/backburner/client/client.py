@@ -12,6 +12,7 @@ import attrs
 import httpx2
 
 from backburner.client import asks
+from backburner.client.asks import Until
 from backburner.client.connection import Connection
 from backburner.client.errors import ServerUnreachable
 from backburner.client.methods import Methods
@@ -132,9 +133,12 @@ class Client(Methods):
 
     # --- jobs ------------------------------------------------------------------------------------------------
 
-    def job(self, job_id: str, *, wait: float = 0.0) -> Job:
-        """The job; with `wait` as soon as it changes or has ended, but after that many seconds (60 at most) anyway."""
-        return self._call(asks.job(job_id, wait))
+    def job(self, job_id: str, *, wait: float = 0.0, until: Until = "changed") -> Job:
+        """The job; with `wait` as soon as it changes or has ended, but after that many seconds (60 at most) anyway.
+
+        `until="ended"` waits for its end only.
+        """
+        return self._call(asks.job(job_id, wait, until))
 
     def wait(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -46,6 +47,7 @@ class ApiError(ClientError):
         param: str | None = None,
         details: Sequence[Mapping[str, Any]] = (),
         request_id: str | None = None,
+        retry_after: float | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -55,11 +57,12 @@ class ApiError(ClientError):
         self.param = param
         self.details = details
         self.request_id = request_id
+        self.retry_after = retry_after  #: seconds after which the same may succeed, if the server has said so
 
 
 def api_error(response: httpx2.Response) -> ApiError:
     """The error that a response tells of; its body must have been read."""
-    request_id = response.headers.get("request-id")
+    request_id, wish = response.headers.get("request-id"), seconds(response.headers.get("retry-after"))
     try:
         error = msgspec.json.decode(response.content)["error"]
         return ApiError(
@@ -70,10 +73,19 @@ def api_error(response: httpx2.Response) -> ApiError:
             param=error.get("param"),
             details=error.get("details") or (),
             request_id=request_id,
+            retry_after=wish,
         )
     except (msgspec.DecodeError, LookupError, TypeError, AttributeError):
         shown = " ".join(response.text.split())[:_SHOWN_CHARACTERS]
         message = f"The server answered {response.status_code} {response.reason_phrase}: {shown or 'nothing'}"
-        return ApiError(
-            message, status=response.status_code, code=f"http_{response.status_code}", request_id=request_id
-        )
+        code = f"http_{response.status_code}"
+        return ApiError(message, status=response.status_code, code=code, request_id=request_id, retry_after=wish)
+
+
+def seconds(retry_after: str | None) -> float | None:
+    """What a `Retry-After` says; None for none, a date or nonsense."""
+    try:
+        found = float(retry_after or "")
+    except ValueError:
+        return None
+    return max(0.0, found) if math.isfinite(found) else None

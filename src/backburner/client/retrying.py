@@ -7,7 +7,7 @@ from random import Random
 import attrs
 import httpx2
 
-from backburner.client.errors import ServerUnreachable, api_error
+from backburner.client.errors import ServerUnreachable, api_error, seconds
 
 #: The server says itself that nothing was done.
 _NOT_DONE = frozenset({429, 503})
@@ -26,13 +26,14 @@ class Retries:
     def wait(self, *, attempt: int, retry_after: str | None, random: Random) -> float | None:
         """How long to wait after the failed `attempt` (from 1); None to give up.
 
-        The server's wish is followed up to `longest_wait`; without one the wait doubles, jittered by half.
+        The server's wish is followed; one for more than `longest_wait` cannot be, so it ends the call. Without a wish
+        the wait doubles, jittered by half.
         """
         if attempt >= self.tries:
             return None
-        wish = _seconds(retry_after)
+        wish = seconds(retry_after)
         if wish is not None:
-            return min(wish, self.longest_wait)
+            return wish if wish <= self.longest_wait else None
         return float(min(self.first_wait * 2 ** (attempt - 1), self.longest_wait) * random.uniform(0.5, 1.0))
 
 
@@ -78,10 +79,3 @@ def may_repeat_error(error: httpx2.TransportError, *, repeatable: bool) -> bool:
 def may_repeat_answer(response: httpx2.Response) -> bool:
     """Also 409 with Retry-After: the same idempotency key is still being worked on."""
     return response.status_code in _NOT_DONE or (response.status_code == 409 and "retry-after" in response.headers)
-
-
-def _seconds(retry_after: str | None) -> float | None:
-    try:
-        return max(0.0, float(retry_after or ""))
-    except ValueError:
-        return None

@@ -6,7 +6,7 @@ from quart import Response
 
 from backburner.http.call import Call, answer_of, reply
 from backburner.http.paging import require_id
-from backburner.http.query import Parameter, number
+from backburner.http.query import Parameter, number, one_of
 from backburner.http.services import Services
 from backburner.http.shapes import job_json
 from backburner.model import Job
@@ -17,16 +17,22 @@ LONGEST_WAIT = 60.0  # seconds
 #: A notification of another instance can be lost with its connection, so who waits also looks this often, in seconds.
 LOOK_EVERY = 5.0
 
-JOB_QUERY = {"wait": Parameter(convert=number(0, LONGEST_WAIT), default=0.0)}
+CHANGED, ENDED = "changed", "ended"
+
+JOB_QUERY = {
+    "wait": Parameter(convert=number(0, LONGEST_WAIT), default=0.0),
+    "until": Parameter(convert=one_of([CHANGED, ENDED]), default=CHANGED),
+}
 
 
 async def get_job(call: Call, job_id: str) -> Response:
-    """The job, with `?wait=` when it has changed; 304 when it is as `If-None-Match` says."""
-    wait = call.query(JOB_QUERY)["wait"]
+    """The job, with `?wait=` when it has changed or ended; 304 when it is as `If-None-Match` says."""
+    asked = call.query(JOB_QUERY)
+    wait, until = asked["wait"], asked["until"]
     job = await find_job(call, job_id)
     known = call.request.if_none_match
-    if wait and (not known or known.contains_weak(etag_of(job))):
-        job = await _changed(call.services, call.organization_key, job, wait)
+    if wait and (until == ENDED or not known or known.contains_weak(etag_of(job))):
+        job = await _awaited(call.services, call.organization_key, job, wait, until)
     if known.contains_weak(etag_of(job)):
         return tagged(Response(b"", 304), job)
     return tagged(reply(job_json(job)), job)
@@ -38,15 +44,16 @@ async def find_job(call: Call, job_id: str) -> Job:
     return await call.services.database.read(jobs.get_job, call.organization_key, job_id)
 
 
-async def _changed(services: Services, organization_key: int, job: Job, wait: float) -> Job:
-    """The job as soon as it is not what it was; after `wait` seconds, or when the server stops, as it is."""
-    until = services.clock.monotonic() + wait
+async def _awaited(services: Services, organization_key: int, job: Job, wait: float, until: str) -> Job:
+    """The job as soon as it has ended, or is not what it was; after `wait` seconds, or at a stop, as it is."""
+    deadline = services.clock.monotonic() + wait
     was = job.version
     with services.changes.listening(job.id) as ear:
         while True:
             job = await services.database.read(jobs.get_job, organization_key, job.id)
-            left = until - services.clock.monotonic()
-            if job.version != was or job.status.is_terminal or left <= 0 or services.stopping.is_set():
+            left = deadline - services.clock.monotonic()
+            is_there = job.status.is_terminal or (until == CHANGED and job.version != was)
+            if is_there or left <= 0 or services.stopping.is_set():
                 return job
             await ear.heard(min(left, LOOK_EVERY))
 

@@ -47,7 +47,7 @@ OPERATIONS: Operations = {
     jobs.get_job: Operation(
         tag="Jobs",
         summary="Get a job",
-        about="With `wait` the answer is held until the job changes or ends.",
+        about="With `wait` the answer is held until the job changes, with `until=ended` until it has ended.",
         query=jobs.JOB_QUERY,
         headers={"If-None-Match": "Answer 304 while the job's `ETag` is this one."},
         answers={200: _JOB, 304: Answer(about="The job is as the client knows it.")},
