@@ -98,3 +98,12 @@ def test_events_go_to_the_file_when_there_is_one(tmp_path):
 def test_a_file_that_cannot_be_written_is_a_wrong_setting(tmp_path):
     with pytest.raises(SettingError, match=r"Setting log_file: cannot write .*: Is a directory\."):
         logs.configure(level="info", log_format="json", file=str(tmp_path))
+
+
+def test_a_log_file_is_its_owners_from_the_beginning_also_after_it_was_rotated(tmp_path):
+    path = tmp_path / "log"
+    logs.configure(level="info", log_format="json", file=str(path))
+    path.rename(tmp_path / "log.1")
+    logging.getLogger("x").info("after the rotation")
+    assert [file.stat().st_mode & 0o777 for file in (path, tmp_path / "log.1")] == [0o600, 0o600]
+    assert "after the rotation" in path.read_text()

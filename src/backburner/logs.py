@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 import logging.handlers
 import sys
+from io import TextIOWrapper
+from pathlib import Path
 from typing import TextIO
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from backburner.private_files import make_private
 from backburner.redaction import redacted
 from backburner.setting_fields import SettingError
 
@@ -59,10 +62,17 @@ def _handler(file: str | None, stream: TextIO) -> logging.Handler:
     if file is None:
         return logging.StreamHandler(stream)
     try:
-        # Watched, so that logrotate may move the file away.
-        return logging.handlers.WatchedFileHandler(file, encoding="utf-8", errors="backslashreplace")
+        return _PrivateFile(file, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise SettingError(f"Setting log_file: cannot write {file!r}: {error.strerror}.") from None
+
+
+class _PrivateFile(logging.handlers.WatchedFileHandler):
+    """Watched, so that logrotate may move the file away; every file that it makes is for its owner only."""
+
+    def _open(self) -> TextIOWrapper:
+        make_private(Path(self.baseFilename))
+        return super()._open()
 
 
 def _formatter(log_format: str, *, colors: bool) -> logging.Formatter:

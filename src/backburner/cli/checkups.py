@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shlex
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
@@ -20,6 +21,7 @@ from backburner.cli.world import World
 from backburner.client import ApiError, ClientError
 from backburner.clock import SystemClock
 from backburner.errors import BackburnerError
+from backburner.private_files import others_may_open
 from backburner.setting_fields import SettingError, without_password
 from backburner.settings import Settings
 from backburner.storage import maintenance
@@ -52,6 +54,7 @@ def checkups(world: World, given: Mapping[str, Any]) -> Iterator[Finding]:
     yield _profile(world)
     if settings is not None:
         yield from _database(settings)
+        yield from _modes(settings)
         yield _disk(settings)
     yield _server(world, given["url"], given["key"])
 
@@ -64,7 +67,7 @@ def _profile(world: World) -> Finding:
         return Finding("profile", False, str(error))
     if saved is None:
         return Finding("profile", None, f"none at {path}; the first start of `backburner serve` makes one")
-    if profile.others_can_read(path):
+    if others_may_open(path):
         return Finding("profile", False, f"others can read {path}; run: chmod 600 {path}")
     return Finding("profile", True, f"{path} for {saved.url}")
 
@@ -78,6 +81,8 @@ def _database(settings: Settings) -> Iterator[Finding]:
     try:
         schema = maintenance.schema_finding(settings.database_url)
         yield Finding("database", schema.ok, f"{url}: schema {schema.detail}")
+        if file:
+            yield Finding("database", True, f"{url}: {maintenance.integrity_finding(settings.database_url).detail}")
         found = maintenance.look_for_troubles(settings.database_url, now=SystemClock().now())
         yield from map(_trouble, found)
         if schema.ok and not found:
@@ -97,6 +102,14 @@ def _trouble(trouble: Trouble) -> Finding:
         trouble.kind,
         trouble.subject,
     )
+
+
+def _modes(settings: Settings) -> Iterator[Finding]:
+    """What holds prompts and secrets is for its owner only."""
+    log_file = Path(settings.log_file) if settings.log_file else None
+    found = maintenance.open_to_others(settings.database_url)
+    for path in [*found, *([log_file] if log_file and others_may_open(log_file) else [])]:
+        yield Finding("modes", False, f"others may open {path}", (f"chmod 600 {shlex.quote(str(path))}",))
 
 
 def _disk(settings: Settings) -> Finding:

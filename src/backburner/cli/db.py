@@ -68,11 +68,15 @@ def check(url: str, *, as_json: bool) -> int:
 
 @db.command()
 @click.argument("destination", metavar="PATH")
+@click.option("--force", is_flag=True, help="Replace PATH if it is there.")
 @json_option
 @_with_database
-def backup(url: str, *, destination: str, as_json: bool) -> int:
-    """Copy a SQLite database to PATH, consistently, while a server uses it."""
-    maintenance.backup(url, destination)
+def backup(url: str, *, destination: str, force: bool, as_json: bool) -> int:
+    """Copy a SQLite database to PATH, consistently, while a server uses it.
+
+    The copy is checked before it gets its name, so PATH is a sound backup or is left as it was.
+    """
+    maintenance.backup(url, destination, may_replace=force)
     if as_json:
         show_json({"database": without_password(url), "destination": destination})
     else:

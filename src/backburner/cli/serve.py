@@ -15,6 +15,10 @@ from backburner.cli.configured import config_option, configured, database_option
 from backburner.cli.exits import Exit
 from backburner.cli.world import World, pass_world
 from backburner.serving import process
+from backburner.serving.database import sqlite_path
+from backburner.setting_fields import SettingError
+from backburner.settings import Settings
+from backburner.storage.backups import belongs_to
 
 
 @click.command()
@@ -39,7 +43,15 @@ def serve(world: World, /, config: Path | None, **overrides: Any) -> int:
     The first start makes the database, an organization and an admin key, printed once and saved to the profile.
     """
     settings = configured(world, config, overrides)
+    _check_log_file(settings)
     logs.configure(level=settings.log_level, log_format=settings.log_format, file=settings.log_file)
     told = partial(announce, profile_path=world.profile_path, as_json=settings.log_format == "json")
     trio.run(partial(process.serve, settings, on_ready=told))
     return Exit.OK
+
+
+def _check_log_file(settings: Settings) -> None:
+    """Events that are written into a database destroy it."""
+    database = sqlite_path(settings)
+    if database and settings.log_file and belongs_to(database, Path(settings.log_file)):
+        raise SettingError(f"Setting log_file: {settings.log_file} belongs to the database; name another file.")

@@ -14,10 +14,12 @@ from typing import Any
 import attrs
 import sqlalchemy as sa
 
+from backburner.clock import SystemClock
 from backburner.errors import Invalid, StorageUnusable
+from backburner.private_files import free_name, others_may_open, private_draft
 from backburner.storage import backups, doubt, migrate, recount, sqlite
 from backburner.storage.database import Database, open_database, parse_url, translated
-from backburner.storage.file_lock import Holder, acquire
+from backburner.storage.file_lock import Holder, acquire, lock_path
 from backburner.storage.migrations import HEAD
 from backburner.storage.rules import RULES
 from backburner.storage.troubles import Trouble, troubles
@@ -57,18 +59,34 @@ def _held(url: str, now: datetime, purpose: str = "db upgrade") -> Iterator[None
 def _file(url: str) -> Path | None:
     """The file of a SQLite database; None for PostgreSQL and for one in memory."""
     parsed = parse_url(url)
-    return Path(parsed.database) if parsed.get_backend_name() == "sqlite" and parsed.database else None
+    is_file = parsed.get_backend_name() == "sqlite" and parsed.database and parsed.database != ":memory:"
+    # SQLite follows links before it names the files beside its own.
+    return Path(str(parsed.database)).resolve() if is_file else None
 
 
-def backup(url: str, destination: str) -> None:
-    """Copy a SQLite database, consistently, also while a server uses it. Raises Invalid for PostgreSQL."""
+def backup(url: str, destination: str, *, may_replace: bool = False) -> None:
+    """Copy a SQLite database, consistently, also while a server uses it; the copy is checked before it appears.
+
+    Raises Invalid for PostgreSQL and for a destination that belongs to a database or exists (without `may_replace`),
+    StorageUnusable for a damaged database, AlreadyHeld for a destination that another server uses.
+    """
     source = _file(url)
     if source is None:
         raise Invalid("PostgreSQL is backed up with its own tools, such as pg_dump.", param="database_url")
     if not source.exists():
         raise StorageUnusable(f"{source} does not exist.")
-    with _file_errors(f"Cannot back up to {destination}"):
-        backups.back_up(source, Path(destination))
+    with _file_errors(f"Cannot back up to {destination}"), _unused(Path(destination)):
+        backups.back_up(source, Path(destination), may_replace=may_replace)
+
+
+@contextmanager
+def _unused(target: Path) -> Iterator[None]:
+    """Hold the lock of a file that has been the database of a server, so that none uses it meanwhile."""
+    if not target.is_file() or not lock_path(target).exists():
+        yield
+        return
+    with acquire(target, Holder(pid=os.getpid(), instance_id="db backup", since=SystemClock().now())):
+        yield
 
 
 def restore(url: str, source: Path, *, now: datetime) -> list[str]:
@@ -82,11 +100,13 @@ def restore(url: str, source: Path, *, now: datetime) -> list[str]:
         raise Invalid(
             "PostgreSQL is restored with its own tools; run `backburner db restored` after that.", param="database_url"
         )
+    if backups.belongs_to(target, source):
+        raise Invalid(f"{source} belongs to the database {target} itself; name a backup of it.", param="FILE")
     found = backups.contents(source)
     with _held(url, now, "db restore"), _file_errors(f"Cannot restore {target}"):
-        draft = target.with_name(f"{target.name}.restoring")
+        draft = private_draft(target)
         try:
-            backups.back_up(source, draft)
+            backups.back_up(source, draft, may_replace=True)
             done = _made_ready(draft, now)
             done += _replaced(target, now)
             backups.put_back(draft, target)
@@ -110,7 +130,7 @@ def _replaced(target: Path, now: datetime) -> list[str]:
         was = str(backups.contents(target))
     except StorageUnusable as error:
         was = str(error)
-    kept = target.with_name(f"{target.name}.replaced-{now:%Y%m%dT%H%M%SZ}")
+    kept = free_name(target.with_name(f"{target.name}.replaced-{now:%Y%m%dT%H%M%SZ}"))
     backups.set_aside(target, kept)
     return [f"replaced {target} ({was}); it is kept as {kept}"]
 
@@ -179,10 +199,24 @@ def look_for_troubles(url: str, *, now: datetime) -> list[Trouble]:
         return troubles(tx, now=now)
 
 
+def open_to_others(url: str) -> list[Path]:
+    """The files of a SQLite database, and of the sandbox beside it, that others than their owner may open."""
+    file = _file(url)
+    return [] if file is None else [path for path in backups.files_of(file) if others_may_open(path)]
+
+
 def schema_finding(url: str) -> Finding:
     """Whether this program can use the database."""
     with _database(url) as database, _snapshot(database) as tx:
         return _schema(tx)
+
+
+def integrity_finding(url: str) -> Finding:
+    """Whether a SQLite file is damaged, as far as a server that starts would notice. Quick. Raises StorageUnusable."""
+    with _database(url) as database:
+        if sqlite.check_file(database.reading):
+            return Finding("integrity", True, "sound")
+        return Finding("integrity", True, "too large to be checked here; `backburner db check` does")
 
 
 def _schema(tx: sa.Connection) -> Finding:

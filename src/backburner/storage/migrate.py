@@ -12,6 +12,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from backburner.errors import StorageUnavailable, StorageUnusable
+from backburner.private_files import free_name
 from backburner.storage import backups, postgresql
 from backburner.storage.migrations import HEAD
 
@@ -79,7 +80,7 @@ def _upgrade_sqlite(engine: sa.Engine, found: Schema | None, revision: str | Non
     done: list[str] = []
     path = engine.url.database
     if found is Schema.OLD and path and path != ":memory:":
-        copy = Path(f"{path}.backup-{revision}-{now:%Y%m%dT%H%M%SZ}")
+        copy = free_name(Path(f"{path}.backup-{revision}-{now:%Y%m%dT%H%M%SZ}"))
         backups.back_up(Path(path), copy)
         done.append(f"backed up to {copy}")
     return done + _upgrade(engine)

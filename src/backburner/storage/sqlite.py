@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.pool import StaticPool
 
 from backburner.errors import StorageUnavailable, StorageUnusable, WriteRefused
+from backburner.private_files import make_private
 
 Error = sqlite3.Error
 
@@ -55,6 +58,13 @@ def engines(url: sa.URL) -> tuple[sa.Engine, sa.Engine]:
 def _engine(url: sa.URL, begin: str, *, read_only: bool = False, **pool: Any) -> sa.Engine:
     engine = sa.create_engine(url, connect_args={"check_same_thread": False}, hide_parameters=True, **pool)
 
+    @sa.event.listens_for(engine, "do_connect")
+    def make_file(_dialect: object, _record: object, arguments: list[Any], options: dict[str, Any]) -> None:
+        # SQLite would make it for everybody to read; the files that it makes beside it get the same mode.
+        if arguments and arguments[0] != ":memory:" and not options.get("uri"):
+            with suppress(OSError):  # SQLite says what is wrong
+                make_private(Path(arguments[0]))
+
     @sa.event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, _record: object) -> None:
         # The driver begins lazily and as a reader; a reader that turns writer after another write fails at once,
@@ -72,17 +82,18 @@ def _engine(url: sa.URL, begin: str, *, read_only: bool = False, **pool: Any) ->
     return engine
 
 
-def check_file(engine: sa.Engine) -> None:
-    """Raise StorageUnusable when a small database is damaged; a large one is left to `db check`."""
+def check_file(engine: sa.Engine) -> bool:
+    """Raise StorageUnusable when a small database is damaged; False for a large one, which is left to `db check`."""
     with engine.connect() as tx:
         size = (
             tx.exec_driver_sql("PRAGMA page_count").scalar_one() * tx.exec_driver_sql("PRAGMA page_size").scalar_one()
         )
         if size > CHECK_AT_START:
-            return
+            return False
         verdict = tx.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
     if verdict != "ok":
         raise StorageUnusable(f"The database is damaged ({verdict}); restore a backup.")
+    return True
 
 
 def insert_many(tx: sa.Connection, table: sa.Table, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> int:

@@ -11,6 +11,7 @@ from typing import Protocol
 import attrs
 import msgspec
 
+from backburner.private_files import make_private
 from backburner.providers.sandbox.batches import Batch
 
 _SCHEMA = """
@@ -119,6 +120,7 @@ class SqliteStore:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
+    make_private(path)
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
