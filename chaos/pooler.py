@@ -14,11 +14,14 @@ SSL_REQUEST, CANCEL_REQUEST = 80877103, 80877102
 
 class Pooler:
     """Lends each transaction a session of `url`'s server while the `with` block runs. What a client asks for its own
-    session (options, locks, LISTEN) is lost or another's, as in PgBouncer's transaction mode.
+    session (options, locks, LISTEN, prepared statements) is lost or another's, as in PgBouncer's transaction mode.
+
+    With `refuses_options` a client that names options is turned away, as by a PgBouncer that was not told otherwise.
     """
 
-    def __init__(self, port: int, database: str, sessions: int = 4) -> None:
+    def __init__(self, port: int, database: str, sessions: int = 4, *, refuses_options: bool = False) -> None:
         self._target, self._database, self._sessions = port, database, sessions
+        self._refuses_options = refuses_options
         self._free: queue.Queue[socket.socket] = queue.Queue()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"postgresql://postgres@127.0.0.1:{self._listener.getsockname()[1]}/{database}"
@@ -61,13 +64,18 @@ class Pooler:
     def _greeted(self, client: socket.socket) -> bool:
         while True:
             (length,) = struct.unpack("!i", _exactly(client, 4))
-            (code,) = struct.unpack("!i", _exactly(client, length - 4)[:4])
+            words = _exactly(client, length - 4)
+            (code,) = struct.unpack("!i", words[:4])
             if code == CANCEL_REQUEST:
                 return False
-            if code != SSL_REQUEST:
-                client.sendall(self._greeting)
-                return True
-            client.sendall(b"N")
+            if code == SSL_REQUEST:
+                client.sendall(b"N")
+                continue
+            if self._refuses_options and b"\0options\0" in words:
+                client.sendall(_error(b"unsupported startup parameter: options"))
+                return False
+            client.sendall(self._greeting)
+            return True
 
     def _lend(self, client: socket.socket) -> bool:
         """One transaction. False when the client says goodbye."""
@@ -88,6 +96,11 @@ class Pooler:
         finally:
             self._free.put(server)
         return True
+
+
+def _error(message: bytes) -> bytes:
+    fields = b"SFATAL\0C08P01\0M" + message + b"\0\0"
+    return b"E" + struct.pack("!i", len(fields) + 4) + fields
 
 
 def _until_ready(server: socket.socket) -> bytes:

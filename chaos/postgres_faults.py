@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import signal
 import time
+from collections import Counter
 from contextlib import ExitStack
 from typing import Any
 
 import httpx2
 import psycopg
 from tests.postgres import PostgresServer, running_server
-from tests.processes.harness import KEY
+from tests.processes.harness import KEY, Process, await_end, request_lines, submit
 
-from chaos.arena import arena
+from chaos.arena import Arena, arena
 from chaos.crew import Crew
 from chaos.ledger import Violation
 from chaos.office import await_takeover, epoch_of, leader_pid
@@ -23,6 +24,7 @@ from chaos.proxy import Proxy
 AWAY_LIMIT = 17.0  # seconds until another leads, when the leader falls silent
 ENDED_LIMIT = 2.0  # seconds until somebody leads, when the leader's connection ends
 INDEX_LIMIT = 5.0
+BATCHES = 40  # one after the other; a statement is prepared when it comes for the sixth time
 CALM = 3.0  # seconds after which a lost connection would have led to another term
 HEARS = 5.0  # seconds after which a leader that was away knows that it is none
 FROZEN, CUT, ENDED = (f"{what} → first fenced write" for what in ("freeze", "silent cut", "terminated"))
@@ -163,16 +165,42 @@ def _answer_while_away(url: str) -> str:
 
 
 def pooled(server: PostgresServer) -> Outcome:
-    """Behind a transaction pooler an instance must not lead, and must say why."""
+    """Behind a transaction pooler an instance serves, does not lead and says why; with a direct way beside it leads."""
     with arena(server, forked=True) as found:
         direct = found.start().ready()  # makes the schema
-        direct.stop()
         with Pooler(server.port, found.database.rpartition("/")[2]) as pooler:
             behind = found.start(database=pooler.url).ready()
             status = _awaited_refusal(behind.url)
             if "pooler" not in status["refusal"] and "direct connection" not in status["refusal"]:
                 raise Violation(f"the refusal does not say why: {status['refusal']}")
-            return Outcome({"refusal": status["refusal"], "role": behind.role})
+            served = _serves(behind)
+            behind.kill()
+            direct.stop()
+            led = _serves(_leading(found, pooler.url))
+            return Outcome({"refusal": status["refusal"], "role": behind.role, "served": served, "led": led})
+
+
+def _leading(found: Arena, pooler_url: str) -> Process:
+    beside = {"BACKBURNER_DATABASE_DIRECT_URL": found.database}
+    leader = found.start(database=pooler_url, environ=beside).ready()
+    until = time.monotonic() + 20
+    while not _leads(leader.url)["is_leader"]:
+        if time.monotonic() > until:
+            raise Violation("with a direct way beside the pooler an instance does not lead")
+        time.sleep(0.2)
+    return leader
+
+
+def _serves(server: Process) -> int:
+    """So many batches are taken in one after the other, and end as they should."""
+    with server.client() as client:
+        made = [submit(client, request_lines(2)) for _ in range(BATCHES)]
+        ended = [await_end(client, job["id"])["status"] for job in made]
+    if server.popen.poll() is not None:
+        raise Violation("an instance behind a pooler ended")
+    if ended != ["completed"] * BATCHES:
+        raise Violation(f"behind a pooler jobs ended {Counter(ended)}")
+    return BATCHES
 
 
 def _awaited_refusal(url: str) -> dict[str, Any]:

@@ -10,7 +10,9 @@ MEBIBYTE = 1024 * 1024
 GIBIBYTE = 1024 * MEBIBYTE
 DAY = 86_400
 
-_DATABASE = text(r"sqlite:///.+|postgres(ql)?://.+", "sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME")
+_POSTGRESQL = r"postgres(ql)?(\+psycopg)?://.+"
+_DATABASE = text(rf"sqlite:///.+|{_POSTGRESQL}", "sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME")
+_DIRECT = text(_POSTGRESQL, "postgresql://USER:PASSWORD@HOST/NAME", optional=True)
 _URL = r"https?://[^\s/?#]+\S*"
 _HOST = text(r"[A-Za-z0-9_.:\-]+", "a host name or an IP address")
 _KEY = text(r"[\x21-\x7e]+", "the key that the provider's console shows, on one line", optional=True)
@@ -27,6 +29,12 @@ class ServerSettings:
         _DATABASE,
         "sqlite:///backburner.db",
         "Where jobs are kept; a relative path is relative to the working directory.",
+    )
+    database_direct_url: str | None = setting(
+        _DIRECT,
+        None,
+        "The same PostgreSQL database past the transaction pooler that `database_url` goes through: for leading, "
+        "notifications and migrations.",
     )
     host: str = setting(_HOST, "127.0.0.1", "The address the HTTP server listens on.")
     port: int = setting(whole(0, 65_535), 8283, "The port the HTTP server listens on; 0 takes a free one.")

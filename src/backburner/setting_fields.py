@@ -10,8 +10,8 @@ from typing import Any
 import attrs
 
 from backburner.errors import BackburnerError
+from backburner.redaction import REDACTED, redacted_text
 
-REDACTED = "***"
 _SHOWN_CHARACTERS = 80
 _WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
@@ -74,11 +74,6 @@ def shorten(value: object) -> str:
     """The value on one line, never longer than a line."""
     shown = _shown(value)
     return shown if len(shown) <= _SHOWN_CHARACTERS else shown[: _SHOWN_CHARACTERS - 1] + "…"
-
-
-def without_password(url: str) -> str:
-    """The URL with its password starred; text that is no URL comes back as it is."""
-    return re.sub(r"(://[^:/@\s]*):[^/\s]*@", rf"\1:{REDACTED}@", url)
 
 
 def whole(lowest: int, highest: int, *, optional: bool = False) -> Kind:
@@ -158,7 +153,7 @@ def _convert(value: object, field: attrs.Attribute[Any]) -> Any:
 
 
 def _shown(value: object) -> str:
-    return repr(without_password(value) if isinstance(value, str) else value)
+    return repr(redacted_text(value) if isinstance(value, str) else value)
 
 
 def _hidden(value: object) -> str:

@@ -8,7 +8,7 @@ from typing import Protocol
 from backburner import __version__
 from backburner.cli import profile
 from backburner.cli.output import say, show, show_json
-from backburner.setting_fields import without_password
+from backburner.storage.urls import shown
 
 _SIMULATED = "sandbox (simulated: no request leaves this machine; set BACKBURNER_ANTHROPIC_API_KEY for real ones)"
 
@@ -36,7 +36,7 @@ class Announced(Protocol):
 def announce(ready: Announced, *, profile_path: Path, as_json: bool) -> None:
     """Save the first key to the profile and print banner and `ready`, or the same as JSON events."""
     saved = _save(ready, profile_path)
-    facts = {"api": ready.url, "database": without_password(ready.database), "provider": ready.provider}
+    facts = {"api": ready.url, "database": shown(ready.database), "provider": ready.provider}
     if as_json:
         if ready.admin_key:
             show_json({"event": "first_start", "admin_key": ready.admin_key, "profile": saved})

@@ -14,7 +14,7 @@ import attrs
 
 from backburner import __version__
 from backburner.cli import profile
-from backburner.cli.configured import configured, sqlite_file
+from backburner.cli.configured import configured
 from backburner.cli.connect import address, open_client
 from backburner.cli.remedies import remedy
 from backburner.cli.world import World
@@ -22,10 +22,11 @@ from backburner.client import ApiError, ClientError
 from backburner.clock import SystemClock
 from backburner.errors import BackburnerError
 from backburner.private_files import others_may_open
-from backburner.setting_fields import SettingError, without_password
+from backburner.setting_fields import SettingError
 from backburner.settings import Settings
 from backburner.storage import maintenance
 from backburner.storage.troubles import Trouble
+from backburner.storage.urls import shown, sqlite_file
 
 _LITTLE_SPACE = 1024**3  # bytes
 
@@ -73,7 +74,7 @@ def _profile(world: World) -> Finding:
 
 
 def _database(settings: Settings) -> Iterator[Finding]:
-    url = without_password(settings.database_url)
+    url = shown(settings.database_url)
     file = sqlite_file(settings.database_url)
     if file and not file.exists():
         yield Finding("database", None, f"{url} does not exist yet; `backburner serve` makes it")

@@ -51,9 +51,3 @@ def _check_faults(faults: str) -> None:
             parse_fault(rule)
     except ValueError as error:
         raise SettingError(f"Setting sandbox_faults: {error}.") from None
-
-
-def sqlite_file(database_url: str) -> Path | None:
-    """The file of a SQLite URL; None for other databases and for one in memory."""
-    path = database_url.removeprefix("sqlite:///")
-    return None if path in (database_url, ":memory:") else Path(path)

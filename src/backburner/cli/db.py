@@ -10,13 +10,13 @@ from typing import Any
 import attrs
 import click
 
-from backburner.cli.configured import config_option, configured, database_option, sqlite_file, with_options
+from backburner.cli.configured import config_option, configured, database_option, with_options
 from backburner.cli.exits import CommandError, Exit
 from backburner.cli.output import json_option, say, show, show_json
 from backburner.cli.world import World, pass_world
 from backburner.clock import SystemClock
-from backburner.setting_fields import without_password
 from backburner.storage import maintenance
+from backburner.storage.urls import shown, sqlite_file
 
 
 @click.group()
@@ -78,7 +78,7 @@ def backup(url: str, *, destination: str, force: bool, as_json: bool) -> int:
     """
     maintenance.backup(url, destination, may_replace=force)
     if as_json:
-        show_json({"database": without_password(url), "destination": destination})
+        show_json({"database": shown(url), "destination": destination})
     else:
         say(f"Backed up to {destination}.")
     return Exit.OK
@@ -110,7 +110,7 @@ def restored(url: str, *, as_json: bool) -> int:
 
 def _told(url: str, done: list[str], as_json: bool) -> int:
     if as_json:
-        show_json({"database": without_password(url), "done": done})
+        show_json({"database": shown(url), "done": done})
     else:
         for step in done:
             show(step)

@@ -15,10 +15,10 @@ from backburner.cli.configured import config_option, configured, database_option
 from backburner.cli.exits import Exit
 from backburner.cli.world import World, pass_world
 from backburner.serving import process
-from backburner.serving.database import sqlite_path
 from backburner.setting_fields import SettingError
 from backburner.settings import Settings
 from backburner.storage.backups import belongs_to
+from backburner.storage.urls import sqlite_file
 
 
 @click.command()
@@ -52,6 +52,6 @@ def serve(world: World, /, config: Path | None, **overrides: Any) -> int:
 
 def _check_log_file(settings: Settings) -> None:
     """Events that are written into a database destroy it."""
-    database = sqlite_path(settings)
+    database = sqlite_file(settings.database_url)
     if database and settings.log_file and belongs_to(database, Path(settings.log_file)):
         raise SettingError(f"Setting log_file: {settings.log_file} belongs to the database; name another file.")

@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
 
 import structlog
 
@@ -17,16 +16,17 @@ from backburner.serving.origins import Origins
 from backburner.setting_fields import SettingError
 from backburner.settings import Settings
 from backburner.storage import accounts, idempotency, migrate
-from backburner.storage.database import Database, PoolSettings, open_database, parse_url, translated
+from backburner.storage.database import Database, PoolSettings, open_database, translated
 from backburner.storage.file_lock import Holder, acquire, wait_for
 from backburner.storage.sqlite import check_file
+from backburner.storage.urls import parse_url, sqlite_file
 
 log = structlog.get_logger()
 
 
 async def hold_file(settings: Settings, origins: Origins, instance_id: str, stack: AsyncExitStack) -> None:
     """One process for one SQLite file, before anything of it is opened."""
-    path = sqlite_path(settings)
+    path = sqlite_file(settings.database_url)
     if path is None:
         return
 
@@ -40,13 +40,6 @@ async def hold_file(settings: Settings, origins: Origins, instance_id: str, stac
     stack.enter_context(lock)
 
 
-def sqlite_path(settings: Settings) -> Path | None:
-    url = parse_url(settings.database_url)
-    if url.get_backend_name() != "sqlite" or not url.database or url.database == ":memory:":
-        return None
-    return Path(url.database)
-
-
 async def make_database(settings: Settings, origins: Origins) -> Database:
     pool = PoolSettings(
         size=settings.pg_pool_size,
@@ -54,17 +47,25 @@ async def make_database(settings: Settings, origins: Origins) -> Database:
         timeout=settings.pg_pool_timeout,
         recycle=settings.pg_pool_recycle,
     )
-    in_memory = parse_url(settings.database_url).get_backend_name() == "sqlite" and sqlite_path(settings) is None
-    return open_database(settings.database_url, random=origins.random, pool=pool, in_threads=not in_memory)
+    url = settings.database_url
+    in_memory = parse_url(url).get_backend_name() == "sqlite" and sqlite_file(url) is None
+    return open_database(url, random=origins.random, pool=pool, in_threads=not in_memory)
 
 
 async def prepare_schema(database: Database, settings: Settings, origins: Origins) -> None:
+    if database.is_sqlite and settings.database_direct_url is not None:
+        raise SettingError("Setting database_direct_url: is for PostgreSQL, and database_url is not.")
+
     def prepare() -> list[str]:
         with translated():
             if database.is_sqlite:
                 check_file(database.writing)
             return migrate.prepare(
-                database.writing, may_upgrade=settings.migrate, now=origins.clock.now(), sleep=_sleep
+                database.writing,
+                direct_url=settings.database_direct_url,
+                may_upgrade=settings.migrate,
+                now=origins.clock.now(),
+                sleep=_sleep,
             )
 
     for done in await database.offload_write(prepare):

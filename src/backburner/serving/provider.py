@@ -15,10 +15,10 @@ import trio
 
 from backburner.providers.anthropic import open_anthropic
 from backburner.providers.base import Provider
-from backburner.serving.database import sqlite_path
 from backburner.serving.origins import Origins
 from backburner.settings import Settings
 from backburner.storage.database import Database
+from backburner.storage.urls import sqlite_file
 
 SANDBOX = "sandbox"
 
@@ -76,7 +76,7 @@ async def loaded(open_provider: OpenProvider) -> AsyncIterator[Provider]:
 def _sandbox_path(settings: Settings, database: Database) -> Path | None:
     if not database.is_sqlite:
         return Path("backburner.sandbox")
-    path = sqlite_path(settings)
+    path = sqlite_file(settings.database_url)
     return None if path is None else path.with_name(path.name + ".sandbox")
 
 

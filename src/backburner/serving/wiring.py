@@ -30,6 +30,7 @@ from backburner.storage import fence, postgresql
 from backburner.storage.database import Database
 from backburner.storage.local_leadership import LocalLeadership
 from backburner.storage.quotas import Quotas
+from backburner.storage.urls import parse_url
 from backburner.system import System
 from backburner.webhooks.http_tools import HttpTools
 from backburner.webhooks.pinned import pinned_transport
@@ -67,7 +68,7 @@ def make_system(
         database=database,
         provider_name=settings.provider_name,
         open_provider=open_provider,
-        leadership=_leadership(database, origins, instance_id),
+        leadership=_leadership(database, settings.database_direct_url, origins, instance_id),
         sender=sender,
         clock=origins.clock,
         random=origins.random,
@@ -75,7 +76,7 @@ def make_system(
         pace=pace_of(settings),
         background=background,
         run_tool=toolbox,
-        feed=_feed(database),
+        feed=_feed(database, settings.database_direct_url),
     )
 
 
@@ -153,16 +154,14 @@ def cluster_of(settings: Settings, app: App) -> Cluster:
     return Cluster(address=settings.dask_scheduler, places=Places(settings.dask_jobs))
 
 
-def _leadership(database: Database, origins: Origins, instance_id: str) -> Leadership:
+def _leadership(database: Database, direct_url: str | None, origins: Origins, instance_id: str) -> Leadership:
     def new_term_id() -> str:
         return str(origins.ids.uuid7())
 
     if not database.is_sqlite:
         from backburner.storage.postgres_leadership import PostgresLeadership  # noqa: PLC0415
 
-        return PostgresLeadership(
-            dsn=postgresql.conninfo(database.url), instance_id=instance_id, new_term_id=new_term_id
-        )
+        return PostgresLeadership(dsn=_direct(database, direct_url), instance_id=instance_id, new_term_id=new_term_id)
 
     async def new_term() -> Term:
         return await database.write(
@@ -175,9 +174,14 @@ def _leadership(database: Database, origins: Origins, instance_id: str) -> Leade
     return LocalLeadership(new_term=new_term, end_term=end_term)
 
 
-def _feed(database: Database) -> Feed | None:
+def _feed(database: Database, direct_url: str | None) -> Feed | None:
     if database.is_sqlite:
         return None
     from backburner.storage.feed import NotificationFeed  # noqa: PLC0415
 
-    return NotificationFeed(postgresql.conninfo(database.url))
+    return NotificationFeed(_direct(database, direct_url))
+
+
+def _direct(database: Database, direct_url: str | None) -> str:
+    """For sessions that have to be one session."""
+    return postgresql.conninfo(database.url if direct_url is None else parse_url(direct_url))

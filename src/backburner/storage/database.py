@@ -12,9 +12,10 @@ import sqlalchemy as sa
 import trio
 
 from backburner.changes import Changes
-from backburner.errors import BackburnerError, Invalid, StorageUnavailable, Vanished, WriteRefused
+from backburner.errors import BackburnerError, StorageUnavailable, Vanished, WriteRefused
 from backburner.storage import postgresql, sqlite
 from backburner.storage.notifications import CHANGED
+from backburner.storage.urls import parse_url
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -163,21 +164,18 @@ def _domain_error(error: sa.exc.DBAPIError) -> Exception:
     return RunAgain(str(error.orig)) if postgresql.is_retryable(error) else postgresql.translate(error)
 
 
-def parse_url(text: str) -> sa.URL:
-    """A database URL; raises Invalid for what is neither SQLite nor PostgreSQL."""
-    try:
-        url = sa.make_url(text)
-    except sa.exc.ArgumentError:
-        raise Invalid(
-            "not a database URL: use sqlite:///FILE or postgresql://USER@HOST/NAME", param="database_url"
-        ) from None
-    if url.get_backend_name() not in {"sqlite", "postgresql"}:
-        raise Invalid("only sqlite:/// and postgresql:// databases are supported", param="database_url")
-    return url
+def open_database(
+    url: str,
+    *,
+    random: Random,
+    pool: PoolSettings | None = None,
+    in_threads: bool = True,
+    operating: bool = False,
+) -> Database:
+    """Make the engines; nothing is connected yet. With `in_threads=False` every call runs on the Trio thread.
 
-
-def open_database(url: str, *, random: Random, pool: PoolSettings | None = None, in_threads: bool = True) -> Database:
-    """Make the engines; nothing is connected yet. With `in_threads=False` every call runs on the Trio thread."""
+    `operating` is for commands of a person: their statements may take as long as they take.
+    """
     parsed = parse_url(url)
     if parsed.get_backend_name() == "sqlite":
         writing, reading = sqlite.engines(parsed)
@@ -186,7 +184,12 @@ def open_database(url: str, *, random: Random, pool: PoolSettings | None = None,
     else:
         pool = pool or PoolSettings()
         writing, reading = postgresql.engines(
-            parsed, size=pool.size, overflow=pool.overflow, timeout=pool.timeout, recycle=pool.recycle
+            parsed,
+            size=pool.size,
+            overflow=pool.overflow,
+            timeout=pool.timeout,
+            recycle=pool.recycle,
+            operating=operating,
         )
         gate = None
         write_threads = read_threads = pool.size + pool.overflow

@@ -7,28 +7,21 @@ import hashlib
 import attrs
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from backburner.storage.sessions import Use
+
 MINIMUM_VERSION = 140_000
 
-LINK: dict[str, str | int] = {
-    "connect_timeout": 5,
-    "target_session_attrs": "read-write",
-    "keepalives": 1,
-    "keepalives_idle": 5,
-    "keepalives_interval": 2,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 10_000,
-}
 #: How long a frozen or cut off session may hold things up on the server.
-LIMITS = "-c idle_in_transaction_session_timeout=5s -c statement_timeout=5s -c lock_timeout=2s"
+LIMITS = {"idle_in_transaction_session_timeout": "5s", "statement_timeout": "5s", "lock_timeout": "2s"}
+#: Seconds that one answer may take. A server that is well answers within LIMITS.
+PATIENCE = 10.0
 
 
 def leader_conninfo(dsn: str, instance_id: str, evict_after: float) -> str:
     """The user's connection string with the settings that leadership needs; `evict_after` is in seconds."""
-    theirs = conninfo_to_dict(dsn)
-    evict = f"-c idle_session_timeout={milliseconds(evict_after)}"
-    options = " ".join(str(part) for part in (theirs.get("options"), evict, LIMITS) if part)
-    name = f"backburner-leader/{instance_id}"
-    return make_conninfo("", **(theirs | LINK | {"options": options, "application_name": name}))
+    evict = {"idle_session_timeout": f"{milliseconds(evict_after)}ms"}
+    leading = Use(name=f"backburner-leader/{instance_id}", settings={**evict, **LIMITS}, patience=PATIENCE)
+    return make_conninfo("", **leading.parameters(conninfo_to_dict(dsn)))
 
 
 def milliseconds(seconds: float) -> int:
@@ -42,6 +35,11 @@ SELECT pg_is_in_recovery(), current_setting('server_version_num')::int,
        EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()),
        pg_backend_pid(), current_schema()
 """
+POOLED = "the connection goes through a transaction pooler; leading needs a direct one (set database_direct_url)"
+DROPPED = (
+    "the server or a proxy dropped our setting idle_session_timeout; leading needs a direct connection "
+    "(set database_direct_url)"
+)
 
 
 @attrs.frozen
@@ -68,9 +66,9 @@ def objection(facts: list[SessionFacts], driver_pid: int, evict_after: int) -> s
     if first.in_recovery:
         return "the server is a read-only standby"
     if any(fact.holds_advisory_lock for fact in facts) or {fact.backend_pid for fact in facts} != {driver_pid}:
-        return "the connection goes through a transaction pooler; leading needs a direct one"
+        return POOLED
     if any(fact.idle_session_timeout != evict_after for fact in facts):
-        return "the server or a proxy dropped our setting idle_session_timeout; leading needs a direct connection"
+        return DROPPED
     if first.schema is None:
         return "no schema of the search_path exists"
     return None

@@ -24,14 +24,27 @@ class Line(psycopg.AsyncConnection[TupleRow]):
     sees that, at the latest after the statement under way, which may still take effect.
     """
 
+    patience: float | None = None
+
     @classmethod
-    async def open(cls, conninfo: str) -> Self:
-        return await cls.connect(conninfo, autocommit=True, prepare_threshold=None)
+    async def open(cls, conninfo: str, patience: float | None) -> Self:
+        """`patience`: seconds that one answer may take before the session is given up."""
+        line = await cls.connect(conninfo, autocommit=True, prepare_threshold=None)
+        line.patience = patience
+        return line
 
     async def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
-        """As psycopg's, which would first ask the server to cancel: over a dead link that takes seconds."""
+        """As psycopg's, with an end, and when it is cancelled without asking the server to cancel, which takes seconds
+        over a dead link.
+        """
+        bound = self.patience if timeout is None else timeout
         try:
-            return await waiting.wait_async(gen, self.pgconn.socket, interval=interval, timeout=timeout)
+            return await waiting.wait_async(gen, self.pgconn.socket, interval=interval, timeout=bound)
+        except psycopg.errors._WaitTimeout as error:  # noqa: SLF001  # its public base does not tell it apart
+            if timeout is not None:
+                raise
+            self.pgconn.finish()
+            raise psycopg.OperationalError(f"no answer within {bound:g} seconds") from error
         except Exception:
             raise
         except BaseException:

@@ -17,12 +17,13 @@ import sqlalchemy as sa
 from backburner.clock import SystemClock
 from backburner.errors import Invalid, StorageUnusable
 from backburner.private_files import free_name, others_may_open, private_draft
-from backburner.storage import backups, doubt, migrate, recount, sqlite
-from backburner.storage.database import Database, open_database, parse_url, translated
+from backburner.storage import backups, doubt, fitness, migrate, recount, sqlite
+from backburner.storage.database import Database, open_database, translated
 from backburner.storage.file_lock import Holder, acquire, lock_path
 from backburner.storage.migrations import HEAD
 from backburner.storage.rules import RULES
 from backburner.storage.troubles import Trouble, troubles
+from backburner.storage.urls import sqlite_file
 
 NAMED = 20  # violations of one rule that are told
 JOBS_AT_ONCE = 100
@@ -58,10 +59,9 @@ def _held(url: str, now: datetime, purpose: str = "db upgrade") -> Iterator[None
 
 def _file(url: str) -> Path | None:
     """The file of a SQLite database; None for PostgreSQL and for one in memory."""
-    parsed = parse_url(url)
-    is_file = parsed.get_backend_name() == "sqlite" and parsed.database and parsed.database != ":memory:"
+    file = sqlite_file(url)
     # SQLite follows links before it names the files beside its own.
-    return Path(str(parsed.database)).resolve() if is_file else None
+    return None if file is None else file.resolve()
 
 
 def backup(url: str, destination: str, *, may_replace: bool = False) -> None:
@@ -220,6 +220,7 @@ def integrity_finding(url: str) -> Finding:
 
 
 def _schema(tx: sa.Connection) -> Finding:
+    fitness.require_usable(tx)
     found = migrate.schema_of(tx)
     return Finding("schema", found is migrate.Schema.CURRENT, f"{found.value}; this program knows {HEAD}")
 
@@ -260,7 +261,8 @@ def _snapshot(database: Database) -> Iterator[sa.Connection]:
 
 @contextmanager
 def _database(url: str) -> Iterator[Database]:
-    database = open_database(url, random=Random(), in_threads=False)  # noqa: S311  # only for waits between retries
+    random = Random()  # noqa: S311  # only for waits between retries
+    database = open_database(url, random=random, in_threads=False, operating=True)
     try:
         with translated():
             yield database

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -13,8 +12,9 @@ import sqlalchemy as sa
 
 from backburner.errors import StorageUnavailable, StorageUnusable
 from backburner.private_files import free_name
-from backburner.storage import backups, postgresql
+from backburner.storage import backups, fitness, postgresql
 from backburner.storage.migrations import HEAD
+from backburner.storage.urls import parse_url
 
 LOCK_KEY = zlib.crc32(b"backburner migrations")  # not the leader's
 LOCK_TRIES = 300  # tenths of a second
@@ -48,15 +48,28 @@ def schema_of(tx: sa.Connection) -> Schema:
 
 
 def prepare(
-    engine: sa.Engine, *, may_upgrade: bool, now: datetime, sleep: Callable[[float], None], keep_copy: bool = True
+    engine: sa.Engine,
+    *,
+    may_upgrade: bool,
+    now: datetime,
+    sleep: Callable[[float], None],
+    keep_copy: bool = True,
+    direct_url: str | None = None,
 ) -> list[str]:
     """Make the schema current, and return what was done, for people. Blocking.
+
+    `direct_url` leads to the same PostgreSQL database past a pooler.
 
     SQLite upgrades by itself, after a backup beside the file (with `keep_copy`). PostgreSQL is upgraded by itself only
     when it is empty; an old schema needs `may_upgrade`. Raises StorageUnusable for a newer or an old schema,
     StorageUnavailable when another instance keeps migrating.
     """
+    if direct_url is not None:
+        direct = postgresql.operating_engine(parse_url(direct_url))
+        fitness.require_same(engine, direct)
+        engine = direct
     with engine.connect() as tx:
+        fitness.require_usable(tx)
         found = schema_of(tx)
         revision = revision_of(tx)
     if found is Schema.CURRENT:
@@ -72,8 +85,7 @@ def prepare(
             f"The database's schema ({revision}) is older than this program ({HEAD}). "
             "Run `backburner db upgrade`, or start with --migrate."
         )
-    with _migration_lock(engine, sleep):
-        return _upgrade(engine)
+    return _upgrade_postgresql(engine.url, sleep)
 
 
 def _upgrade_sqlite(engine: sa.Engine, found: Schema | None, revision: str | None, now: datetime) -> list[str]:
@@ -87,32 +99,35 @@ def _upgrade_sqlite(engine: sa.Engine, found: Schema | None, revision: str | Non
 
 
 def _upgrade(engine: sa.Engine) -> list[str]:
+    with engine.begin() as tx:
+        return _upgrade_within(tx)
+
+
+def _upgrade_within(tx: sa.Connection) -> list[str]:
     # Alembic takes a while to import, and a database is seldom migrated.
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
 
+    before = revision_of(tx)
+    if before == HEAD:
+        return []  # another instance was faster
     config = Config()
     config.set_main_option("script_location", str(SCRIPTS))
-    with engine.begin() as tx:
-        before = revision_of(tx)
-        if before == HEAD:
-            return []  # another instance was faster
-        config.attributes["connection"] = tx
-        command.upgrade(config, "head")
+    config.attributes["connection"] = tx
+    command.upgrade(config, "head")
     return [f"migrated from {before or 'nothing'} to {HEAD}"]
 
 
-@contextmanager
-def _migration_lock(engine: sa.Engine, sleep: Callable[[float], None]) -> Iterator[None]:
-    """Polled, because a session that blocks on an advisory lock holds a snapshot that others then wait for."""
-    lock_engine = sa.create_engine(
-        postgresql.normalized(engine.url), poolclass=sa.NullPool, isolation_level="AUTOCOMMIT"
-    )
-    with lock_engine.connect() as session:
-        for _ in range(LOCK_TRIES):
-            if session.execute(sa.text("SELECT pg_try_advisory_lock(:key)"), {"key": LOCK_KEY}).scalar():
-                break
-            sleep(0.1)
-        else:
-            raise StorageUnavailable("Another instance is migrating the database; try again when it is done.")
-        yield  # closing the session gives the lock back
+def _upgrade_postgresql(url: sa.URL, sleep: Callable[[float], None]) -> list[str]:
+    """One instance at a time, in a session without a server's time-outs.
+
+    The lock is the transaction's, so it holds behind a transaction pooler too. It is polled, because a session that
+    blocks on an advisory lock holds a snapshot that others then wait for.
+    """
+    engine = postgresql.operating_engine(url)
+    for _ in range(LOCK_TRIES):
+        with engine.begin() as tx:
+            if tx.execute(sa.text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": LOCK_KEY}).scalar():
+                return _upgrade_within(tx)
+        sleep(0.1)
+    raise StorageUnavailable("Another instance is migrating the database; try again when it is done.")

@@ -15,6 +15,8 @@ from trio_asyncio import aio_as_trio  # type: ignore[import-untyped]
 from backburner.model import Term
 from backburner.storage.leader_session import (
     CHECK,
+    PATIENCE,
+    POOLED,
     SessionFacts,
     leader_conninfo,
     lock_key,
@@ -22,6 +24,7 @@ from backburner.storage.leader_session import (
     objection,
 )
 from backburner.storage.line import Line
+from backburner.storage.sessions import first_line, is_refused
 
 log = structlog.get_logger()
 
@@ -100,7 +103,7 @@ class PostgresLeadership:
             with self._hanging_up_on_trouble():
                 term = await self._try_once()
         except (psycopg.Error, _RefusedError) as error:
-            self._note(_first_line(error))
+            self._note(first_line(error))
             return None
         self._note(None)
         return term
@@ -110,7 +113,7 @@ class PostgresLeadership:
             with self._hanging_up_on_trouble():
                 return await self._ask(HEARTBEAT, epoch=term.epoch, term_id=term.term_id, key=self._key) is not None
         except psycopg.Error as error:
-            log.warning("leader connection lost", epoch=term.epoch, error=_first_line(error))
+            log.warning("leader connection lost", epoch=term.epoch, error=first_line(error))
             return False
 
     async def resign(self, term: Term, reason: str) -> None:
@@ -121,7 +124,7 @@ class PostgresLeadership:
             await self._ask(END_TERM, term_id=term.term_id, reason=reason)
             await self._ask(UNLOCK)
         except psycopg.Error as error:
-            log.warning("leader could not say goodbye", epoch=term.epoch, error=_first_line(error))
+            log.warning("leader could not say goodbye", epoch=term.epoch, error=first_line(error))
         finally:
             self._hang_up()
 
@@ -136,7 +139,7 @@ class PostgresLeadership:
                     await self._ask("SELECT 1")
                 await self._woken(max(0.0, ends - trio.current_time()))
         except psycopg.Error as error:
-            log.info("standby connection lost", error=_first_line(error))
+            log.info("standby connection lost", error=first_line(error))
             await trio.sleep(max(0.0, ends - trio.current_time()))
 
     async def _try_once(self) -> Term | None:
@@ -147,7 +150,10 @@ class PostgresLeadership:
 
     async def _connect(self) -> None:
         conninfo = leader_conninfo(self.dsn, self.instance_id, self.evict_after)
-        self._line = line = await aio_as_trio(Line.open)(conninfo)
+        try:
+            self._line = line = await aio_as_trio(Line.open)(conninfo, PATIENCE)
+        except psycopg.OperationalError as error:
+            raise _RefusedError(POOLED) if is_refused(error) else error from error
         answers = [await self._ask(CHECK) for _ in range(CHECKS)]
         facts = [SessionFacts(*answer) for answer in answers if answer is not None]
         reason = objection(facts, line.pgconn.backend_pid, milliseconds(self.evict_after))
@@ -201,7 +207,3 @@ class PostgresLeadership:
         if refusal != self._refusal:
             log.warning("leadership refused", reason=refusal) if refusal else log.info("leadership possible again")
         self._refusal = refusal
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]

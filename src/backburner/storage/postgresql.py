@@ -8,16 +8,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 import sqlalchemy as sa
 
-from backburner.errors import StorageUnavailable, WriteRefused
+from backburner.errors import StorageUnavailable, StorageUnusable, WriteRefused
+from backburner.storage.urls import libpq_parameters
 
 if TYPE_CHECKING:
     import psycopg
 
-#: Bound how long a frozen instance can hold up others, the next leader first of all.
-_SESSION = (
-    "-c statement_timeout=30s -c lock_timeout=5s -c idle_in_transaction_session_timeout=5s "
-    "-c timezone=UTC -c default_transaction_isolation=read\\ committed"
-)
+    from backburner.storage.sessions import Session, Use
 
 #: SQLSTATEs after which the same transaction may succeed when it is run again at once: serialization, deadlock,
 #: our own idle time-outs, a link that was found dead before the transaction began.
@@ -27,24 +24,57 @@ _AWAY_CLASSES = ("08", "53", "57")
 _AWAY = frozenset({"55P03", "25006", *_RETRYABLE})
 
 
-def engines(url: sa.URL, *, size: int, overflow: int, timeout: float, recycle: float) -> tuple[sa.Engine, sa.Engine]:
+def engines(
+    url: sa.URL, *, size: int, overflow: int, timeout: float, recycle: float, operating: bool = False
+) -> tuple[sa.Engine, sa.Engine]:
     """One for writing and one for reading, on one pool: readers and writers do not wait for each other here.
 
     Each statement of a reader is a transaction of its own, which sees what it would see in READ COMMITTED, without the
-    two further round trips of BEGIN and ROLLBACK.
+    two further round trips of BEGIN and ROLLBACK. Behind a pooler it needs them, for its limits.
     """
+    sessions = _sessions()
+    pool = {"pool_size": size, "max_overflow": overflow, "pool_timeout": timeout, "pool_recycle": recycle}
+    engine = _engine(url, sessions.OPERATING if operating else sessions.SERVING, pool_pre_ping=True, **pool)
+    reading = engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    @sa.event.listens_for(reading, "engine_connect")
+    def give_a_transaction(connection: sa.Connection) -> None:
+        if _session(connection).pooled:
+            connection.execution_options(isolation_level="READ COMMITTED")
+
+    return engine, reading
+
+
+def operating_engine(url: sa.URL) -> sa.Engine:
+    """For migrations: one session at a time, without the limits of a server's."""
+    return _engine(url, _sessions().OPERATING, poolclass=sa.NullPool)
+
+
+def _engine(url: sa.URL, use: Use, **pool: Any) -> sa.Engine:
+    opener = _sessions().Sessions(use=use)
     engine = sa.create_engine(
-        normalized(url),
-        pool_size=size,
-        max_overflow=overflow,
-        pool_timeout=timeout,
-        pool_recycle=recycle,
-        pool_pre_ping=True,
+        url,
         hide_parameters=True,  # they may be secrets, and errors are logged
         isolation_level="READ COMMITTED",
-        connect_args={"options": _SESSION, "application_name": "backburner", "connect_timeout": 5},
+        **pool,
     )
-    return engine, engine.execution_options(isolation_level="AUTOCOMMIT")
+    statement, values = _sessions().setting_statement(use.local_settings(libpq_parameters(url)))
+
+    @sa.event.listens_for(engine, "do_connect")
+    def connect(_dialect: object, _record: object, _arguments: object, parameters: dict[str, Any]) -> Session:
+        session: Session = opener.open(parameters)
+        return session
+
+    @sa.event.listens_for(engine, "begin")
+    def set_limits(connection: sa.Connection) -> None:
+        if _session(connection).pooled:
+            connection.exec_driver_sql(statement, values)
+
+    return engine
+
+
+def _session(connection: sa.Connection) -> Session:
+    return cast("Session", connection.connection.driver_connection)
 
 
 def begin_to_stream(tx: sa.Connection) -> None:
@@ -60,14 +90,16 @@ def _driver() -> ModuleType:
     return psycopg
 
 
-def normalized(url: sa.URL) -> sa.URL:
-    """The URL with the driver that is used here, whichever spelling it came in."""
-    return url.set(drivername="postgresql+psycopg")
+def _sessions() -> ModuleType:
+    from backburner.storage import sessions  # noqa: PLC0415  # it loads the driver
+
+    return sessions
 
 
 def conninfo(url: sa.URL) -> str:
     """The URL as libpq takes it."""
-    return normalized(url).set(drivername="postgresql").render_as_string(hide_password=False)
+    text: str = _driver().conninfo.make_conninfo("", **libpq_parameters(url))
+    return text
 
 
 def insert_many(tx: sa.Connection, table: sa.Table, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> int:
@@ -104,6 +136,8 @@ def _insert_missing(tx: sa.Connection, table: sa.Table, columns: Sequence[str], 
 
 def translate(error: sa.exc.DBAPIError) -> Exception:
     """The domain's error for a database error, or the error itself where it is a bug."""
+    if isinstance(error.orig, _driver().errors.InsufficientPrivilege):
+        return StorageUnusable(f"PostgreSQL: {_first_line(error)}.")
     if _is_away(error):
         return StorageUnavailable(f"PostgreSQL: {_first_line(error)}")
     if isinstance(error.orig, _driver().IntegrityError | _driver().DataError):

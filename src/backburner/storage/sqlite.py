@@ -15,6 +15,7 @@ from sqlalchemy.pool import StaticPool
 
 from backburner.errors import StorageUnavailable, StorageUnusable, WriteRefused
 from backburner.private_files import make_private
+from backburner.storage.fitness import OURS, REVISIONS
 
 Error = sqlite3.Error
 
@@ -70,6 +71,7 @@ def _engine(url: sa.URL, begin: str, *, read_only: bool = False, **pool: Any) ->
         # The driver begins lazily and as a reader; a reader that turns writer after another write fails at once,
         # whatever the busy timeout. So transactions begin here, and those that write begin as writers.
         connection.isolation_level = None
+        _require_own(connection)  # before anything of the file is changed
         for pragma in _PRAGMAS:
             connection.execute(pragma)
         if read_only:
@@ -80,6 +82,15 @@ def _engine(url: sa.URL, begin: str, *, read_only: bool = False, **pool: Any) ->
         connection.exec_driver_sql(begin)
 
     return engine
+
+
+def _require_own(connection: sqlite3.Connection) -> None:
+    """Raise StorageUnusable for a file with tables of another program."""
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    others = sorted(tables - {REVISIONS, "sqlite_sequence"})
+    if others and OURS not in tables:
+        file = connection.execute("PRAGMA database_list").fetchone()[2]
+        raise StorageUnusable(f"{file} is another program's database: it has a table {others[0]} and no {OURS}.")
 
 
 def check_file(engine: sa.Engine) -> bool:
