@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from backburner.delivery_schedule import SCHEDULE, after_attempt, parse_retry_after
+from backburner.delivery_schedule import SCHEDULE, after_attempt
 from backburner.model import DueDelivery
 from backburner.states import DeliveryStatus
 
@@ -100,28 +100,6 @@ def test_other_answers_have_no_say(status_code):
 
 def test_a_redelivery_before_the_first_attempt_is_followed_like_a_first_one():
     assert pause_after(0) == pytest.approx(5)
-
-
-@pytest.mark.parametrize(
-    ("header", "expected"),
-    [
-        (None, None),
-        ("", None),
-        ("soon", None),
-        ("-5", None),
-        ("1.5", None),
-        ("٣", None),
-        ("9" * 5000, None),
-        ("0", 0),
-        (" 120 ", 120),
-        ("Sun, 01 Mar 2026 00:10:00 GMT", 600),
-        ("Sun, 01 Mar 2026 00:10:00 -0000", 600),
-        ("Sat, 28 Feb 2026 00:00:00 GMT", 0),
-        ("Sun, 99 Mar 2026 00:10:00 GMT", None),
-    ],
-)
-def test_reading_retry_after(header, expected):
-    assert parse_retry_after(header, NOW) == expected
 
 
 def test_the_schedule_begins_at_once():

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import datetime, timedelta
 from random import Random
 
 from backburner.model import DueDelivery
@@ -47,17 +45,3 @@ def _delay(step: float, wish: float | None, random: Random) -> float:
         return step * random.uniform(1 - JITTER, 1 + JITTER)
     # Bounded to both sides: a receiver cannot have us hammer it, nor make us remember it for a year.
     return min(max(wish, step), 2 * step)
-
-
-def parse_retry_after(header: str | None, now: datetime) -> float | None:
-    """The seconds that a `Retry-After` header asks for, as number or date; None if it is absent or makes no sense."""
-    if header is None:
-        return None
-    text = header.strip()
-    if re.fullmatch(r"[0-9]{1,12}", text):
-        return float(text)
-    try:
-        moment = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    return max(0.0, (moment.replace(tzinfo=moment.tzinfo or UTC) - now).total_seconds())

@@ -8,13 +8,15 @@ from random import Random
 
 import attrs
 
+from backburner.backoff import Backoff
+
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 FIRST_POLL = 5.0  # seconds after submission: short batches end within a minute
 ROUNDING = 0.01  # seconds; a look on the grid is one, although the time of it was rounded
 GROWTH = 0.5  # a batch is polled again after half of its age, so young ones sooner than old ones
 RETRY_AFTER_CAP = 600.0  # seconds; a provider that asks for more is asked again after this all the same
-FAILURE_BASE = 2.0  # seconds after the first failure, doubling
 FAILURE_CAP = 300.0
+FAILURES = Backoff(first=2.0, cap=FAILURE_CAP, low=1.0, high=1.25)
 
 
 def next_poll(submitted_at: datetime, now: datetime, *, interval: float, phase: float) -> datetime:
@@ -36,10 +38,8 @@ def next_poll(submitted_at: datetime, now: datetime, *, interval: float, phase: 
 def after_failure(failures: int, now: datetime, *, retry_after: float | None, random: Random) -> datetime:
     """When to try again after `failures` failures in a row. A wish of the provider is honoured up to a cap."""
     if retry_after is not None and retry_after > 0:
-        wait = min(retry_after, RETRY_AFTER_CAP)
-    else:
-        wait = min(FAILURE_CAP, FAILURE_BASE * 2 ** min(failures - 1, 20))
-    return now + timedelta(seconds=wait * random.uniform(1.0, 1.25))
+        return now + timedelta(seconds=FAILURES.spread(min(retry_after, RETRY_AFTER_CAP), random))
+    return now + timedelta(seconds=FAILURES.wait(failures, random))
 
 
 @attrs.define

@@ -7,6 +7,7 @@ from random import Random
 import attrs
 
 from backburner.app import Handler
+from backburner.backoff import Backoff
 from backburner.errors import WorkFailed
 
 LONGEST_WISH = 86_400.0  # seconds that a handler may ask to be left alone
@@ -21,9 +22,8 @@ def next_attempt_in(handler: Handler, attempt: int, failure: WorkFailed, random:
         return None
     if failure.retry_after is not None:
         return min(LONGEST_WISH, max(0.0, failure.retry_after))
-    # Beyond 2**32 the cap decides anyway.
-    wait = min(handler.backoff_cap_seconds, handler.backoff_seconds * 2.0 ** min(32, attempt - 1))
-    return wait * random.uniform(0.5, 1.0)
+    backoff = Backoff(first=handler.backoff_seconds, cap=handler.backoff_cap_seconds, low=0.5)
+    return backoff.wait(attempt, random)
 
 
 def failure_json(failure: WorkFailed, attempt: int) -> dict[str, object]:

@@ -8,6 +8,7 @@ from random import Random
 
 import attrs
 
+from backburner.backoff import Backoff
 from backburner.errors import ProviderError, ProviderPaused, ProviderUnavailable
 from backburner.polling import after_failure
 from backburner.providers.base import BatchView
@@ -38,8 +39,8 @@ def choose(candidates: Sequence[Candidate], queued: Mapping[int, int], *, most_q
 
 # --- the account -------------------------------------------------------------------------------------------
 
-PROBE_FIRST = 60.0  # seconds until a paused account is tried again
-PROBE_CAP = 900.0
+PROBE_CAP = 900.0  # seconds
+PROBES = Backoff(first=60.0, cap=PROBE_CAP)  # until a paused account is tried again
 ACTIVE, WAITING, PAUSED = "active", "waiting", "paused"
 UNAUTHORIZED = 401
 
@@ -84,7 +85,7 @@ class Account:
         if isinstance(error, ProviderPaused):
             self.state = PAUSED
             self.cleared_by_polls = error.status == UNAUTHORIZED
-            self.retry_at = now + timedelta(seconds=min(PROBE_CAP, PROBE_FIRST * 2 ** min(self.failures - 1, 10)))
+            self.retry_at = now + timedelta(seconds=PROBES.wait(self.failures, random))
         else:
             self.state = WAITING
             wish = error.retry_after if isinstance(error, ProviderUnavailable) else None

@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 import pytest
 from tests.providers.anthropic_fake import DATE, batch, ended
 
+from backburner.backoff import http_date
 from backburner.model import Counts
-from backburner.providers.anthropic_objects import Unreadable, http_date, parse_batch, parse_page, parse_time
+from backburner.providers.anthropic_objects import Unreadable, parse_batch, parse_page, parse_time
 
 NINE = datetime(2026, 11, 21, 9, 15, 2, tzinfo=UTC)
 
@@ -34,15 +35,6 @@ NINE = datetime(2026, 11, 21, 9, 15, 2, tzinfo=UTC)
 )
 def test_times_are_read_in_any_rfc_3339_form(text, time):
     assert parse_time(text) == time
-
-
-@pytest.mark.parametrize("text", [None, "", "soon", "Sat, 99 Nov 2026 09:15:00 GMT"])
-def test_an_unreadable_http_date_is_none(text):
-    assert http_date(text) is None
-
-
-def test_an_http_date_is_read_as_utc():
-    assert http_date(DATE) == datetime(2026, 11, 21, 9, 15, tzinfo=UTC)
 
 
 def test_a_batch_keeps_the_providers_bytes_and_words():

@@ -10,6 +10,7 @@ import attrs
 import structlog
 import trio
 
+from backburner.backoff import Backoff
 from backburner.clock import Clock
 from backburner.commands import (
     Command,
@@ -33,8 +34,7 @@ from backburner.storage.database import Database
 log = structlog.get_logger()
 
 CHANNEL_SIZE = 16  # writes that may wait; pages are ≤ 1 MB, so ≤ 16 MB
-RETRY_FIRST = 0.1  # seconds until a group is tried again while the database is away; doubles
-RETRY_CAP = 5.0
+RETRIES = Backoff(first=0.1, cap=5.0, low=0.5)  # until a group is tried again while the database is away
 STALLED = 5.0  # seconds without a commit after which a full queue is no longer mere back-pressure
 
 
@@ -164,16 +164,17 @@ class Writer:
         write.settle(refused)
 
     async def _apply_patiently(self, term: Term | None, group: Sequence[Write]) -> Applied:
-        wait = RETRY_FIRST
+        failures = 0
         while True:
             try:
                 applied = await self._apply(term, group)
-                return attrs.evolve(applied, uncertain=wait > RETRY_FIRST)
+                return attrs.evolve(applied, uncertain=failures > 0)
             except StorageUnavailable as error:
                 self._database_away = True
+                failures += 1
+                wait = RETRIES.wait(failures, self.random)
                 log.warning("write postponed", error=str(error), writes=len(group), retry_seconds=round(wait, 3))
-            await trio.sleep(wait * self.random.uniform(0.5, 1.0))
-            wait = min(RETRY_CAP, wait * 2)
+            await trio.sleep(wait)
 
     async def _apply(self, term: Term | None, group: Sequence[Write]) -> Applied:
         commands = [write.command for write in group]

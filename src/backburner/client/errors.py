@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import httpx2
 import msgspec
 
+from backburner.backoff import retry_after
 from backburner.errors import BackburnerError, TransientError
 
 _SHOWN_CHARACTERS = 200
@@ -62,7 +62,7 @@ class ApiError(ClientError):
 
 def api_error(response: httpx2.Response) -> ApiError:
     """The error that a response tells of; its body must have been read."""
-    request_id, wish = response.headers.get("request-id"), seconds(response.headers.get("retry-after"))
+    request_id, wish = response.headers.get("request-id"), retry_after(response.headers)
     try:
         error = msgspec.json.decode(response.content)["error"]
         return ApiError(
@@ -80,12 +80,3 @@ def api_error(response: httpx2.Response) -> ApiError:
         message = f"The server answered {response.status_code} {response.reason_phrase}: {shown or 'nothing'}"
         code = f"http_{response.status_code}"
         return ApiError(message, status=response.status_code, code=code, request_id=request_id, retry_after=wish)
-
-
-def seconds(retry_after: str | None) -> float | None:
-    """What a `Retry-After` says; None for none, a date or nonsense."""
-    try:
-        found = float(retry_after or "")
-    except ValueError:
-        return None
-    return max(0.0, found) if math.isfinite(found) else None

@@ -7,7 +7,8 @@ from random import Random
 import attrs
 import httpx2
 
-from backburner.client.errors import ServerUnreachable, api_error, seconds
+from backburner.backoff import Backoff, retry_after
+from backburner.client.errors import ServerUnreachable, api_error
 
 #: The server says itself that nothing was done.
 _NOT_DONE = frozenset({429, 503})
@@ -23,18 +24,17 @@ class Retries:
     first_wait: float = 0.2
     longest_wait: float = 30.0
 
-    def wait(self, *, attempt: int, retry_after: str | None, random: Random) -> float | None:
+    def wait(self, *, attempt: int, wish: float | None, random: Random) -> float | None:
         """How long to wait after the failed `attempt` (from 1); None to give up.
 
-        The server's wish is followed; one for more than `longest_wait` cannot be, so it ends the call. Without a wish
-        the wait doubles, jittered by half.
+        The server's wish, in seconds, is followed; one for more than `longest_wait` cannot be, so it ends the call.
+        Without a wish the wait doubles, jittered by half.
         """
         if attempt >= self.tries:
             return None
-        wish = seconds(retry_after)
         if wish is not None:
             return wish if wish <= self.longest_wait else None
-        return float(min(self.first_wait * 2 ** (attempt - 1), self.longest_wait) * random.uniform(0.5, 1.0))
+        return Backoff(first=self.first_wait, cap=self.longest_wait, low=0.5).wait(attempt, random)
 
 
 @attrs.define(kw_only=True)
@@ -56,14 +56,14 @@ class Attempts:
 
     def refused(self, response: httpx2.Response) -> float:
         """Seconds to wait after an answer that is no success and was read. Raises ApiError."""
-        wait = self._wait(response.headers.get("retry-after")) if may_repeat_answer(response) else None
+        wait = self._wait(retry_after(response.headers)) if may_repeat_answer(response) else None
         if wait is None:
             raise api_error(response)
         return wait
 
-    def _wait(self, retry_after: str | None) -> float | None:
+    def _wait(self, wish: float | None) -> float | None:
         self._made += 1
-        return self.retries.wait(attempt=self._made, retry_after=retry_after, random=self.random)
+        return self.retries.wait(attempt=self._made, wish=wish, random=self.random)
 
 
 def reason(error: Exception) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import attrs
 import msgspec
 
+from backburner.backoff import retry_after
 from backburner.errors import (
     BatchNotFound,
     ProviderError,
@@ -19,7 +19,6 @@ from backburner.errors import (
     SubmissionTooLarge,
     SubmissionUnknown,
 )
-from backburner.providers.anthropic_objects import http_date
 
 MAX_MESSAGE_CHARACTERS = 300
 
@@ -157,37 +156,11 @@ def unreadable_submission(answer: Answer, reason: Exception) -> SubmissionUnknow
     return SubmissionUnknown(text, status=answer.status, code="unreadable_answer")
 
 
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """The wait that the provider asks for, in seconds, more than 0 and finite; None if it asks for none.
-
-    A date counts from the answer's own `Date`, never from our clock.
-    """
-    milliseconds = _seconds(headers.get("retry-after-ms"))
-    if milliseconds is not None:
-        return milliseconds / 1000
-    return _seconds(headers.get("retry-after")) or _seconds_until(headers)
-
-
 def _question_error(answer: Answer, special: Mapping[int, type[ProviderError]]) -> ProviderError:
     complaint = read_complaint(answer)
     if complaint.is_pausing:
         return complaint.error(ProviderPaused)
     return complaint.error(special.get(answer.status, ProviderUnavailable))
-
-
-def _seconds(text: str | None) -> float | None:
-    try:
-        seconds = float(text or "")
-    except ValueError:
-        return None
-    return seconds if 0 < seconds < math.inf else None
-
-
-def _seconds_until(headers: Mapping[str, str]) -> float | None:
-    then, now = http_date(headers.get("retry-after")), http_date(headers.get("date"))
-    if then is None or now is None or then <= now:
-        return None
-    return (then - now).total_seconds()
 
 
 def _json_or_none(body: bytes) -> Any:

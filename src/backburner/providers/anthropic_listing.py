@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import attrs
 import structlog
 
+from backburner.backoff import http_date
 from backburner.providers.anthropic_errors import NoAnswer, listing_error, lost_call, unreadable_answer
-from backburner.providers.anthropic_objects import Page, Unreadable, http_date, parse_page
+from backburner.providers.anthropic_objects import Page, Unreadable, parse_page
 from backburner.providers.base import BatchView
 
 if TYPE_CHECKING:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
 import attrs
 import msgspec
 
+from backburner.backoff import http_date
 from backburner.model import Counts
 from backburner.providers.base import BatchView
 
@@ -101,14 +101,6 @@ def parse_time(text: str | None) -> datetime | None:
         text = f"{text[:16]}:59{text[19:]}"
     try:
         return _utc(datetime.fromisoformat(text))
-    except (ValueError, OverflowError):
-        return None
-
-
-def http_date(text: str | None) -> datetime | None:
-    """The date of an HTTP header, or None if there is none that can be read."""
-    try:
-        return _utc(parsedate_to_datetime(text)) if text else None
     except (ValueError, OverflowError):
         return None
 

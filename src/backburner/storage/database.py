@@ -11,6 +11,7 @@ import attrs
 import sqlalchemy as sa
 import trio
 
+from backburner.backoff import Backoff
 from backburner.changes import Changes
 from backburner.errors import BackburnerError, StorageUnavailable, Vanished, WriteRefused
 from backburner.storage import postgresql, sqlite
@@ -24,7 +25,7 @@ T = TypeVar("T")
 Tx = sa.Connection
 
 RETRIES = 5  # of a transaction that the database asks to run again
-RETRY_WAIT = 0.02  # seconds; doubles, with full jitter
+RETRY_WAITS = Backoff(first=0.02, cap=1.0, low=0.0)
 
 
 class Offload(Protocol):
@@ -85,13 +86,11 @@ class Database:
 
     async def write(self, work: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call work(tx, …) and commit; any exception rolls back. Cancellation waits for the transaction's end."""
-        wait = RETRY_WAIT
-        for _ in range(RETRIES - 1):
+        for failures in range(1, RETRIES):
             try:
                 return await self._write_once(work, *args, **kwargs)
             except RunAgain:
-                await trio.sleep(self.random.uniform(0, wait))
-                wait *= 2
+                await trio.sleep(RETRY_WAITS.wait(failures, self.random))
         try:
             return await self._write_once(work, *args, **kwargs)
         except RunAgain as error:

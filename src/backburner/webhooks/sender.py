@@ -11,8 +11,8 @@ import structlog
 import trio
 
 from backburner import __version__
+from backburner.backoff import retry_after
 from backburner.clock import Clock
-from backburner.delivery_schedule import parse_retry_after
 from backburner.egress import check_callback_url
 from backburner.errors import Invalid
 from backburner.model import DueDelivery
@@ -103,8 +103,8 @@ class WebhookSender:
         excerpt = await _read_excerpt(response, deadline)
         if 200 <= status < 300:
             return _Answer(status, None)
-        retry_after = parse_retry_after(response.headers.get("retry-after"), self.clock.now())
-        return _Answer(status, f"HTTP {status}: {excerpt}" if excerpt else f"HTTP {status}", retry_after)
+        wish = retry_after(response.headers, self.clock.now())
+        return _Answer(status, f"HTTP {status}: {excerpt}" if excerpt else f"HTTP {status}", wish)
 
 
 async def _read_excerpt(response: httpx2.Response, deadline: float) -> str:
