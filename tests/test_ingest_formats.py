@@ -169,7 +169,8 @@ async def test_columns_of_one_name_are_refused(autojump_clock):
 def csv_rows(text: str, **options: Any) -> list[tuple[int, Any]]:
     found = CsvRows(io.BufferedReader(io.BytesIO(text.encode())), **{"delimiter": ",", "longest": 100, **options})
     return [
-        (number, row[0].message if isinstance(row, list) else "|".join(map(str, row.values()))) for number, row in found
+        (number, row[0].message if isinstance(row, list) else "|".join(map(str, row.values())))
+        for number, row in filter(None, found)
     ]
 
 

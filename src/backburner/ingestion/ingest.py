@@ -124,8 +124,8 @@ class Ingestion:
             defaults=None if form.template is not None else _raw(form.defaults),
         )  # fmt: skip
         try:
-            while page := await reading.do(requests.page):
-                await intake.take(page)
+            while not requests.is_over:
+                await intake.take(await reading.do(requests.page))
                 _tell(ctx, reading.source, requests, is_done=False)
             taken = await intake.finish()
             _tell(ctx, reading.source, requests, is_done=True)

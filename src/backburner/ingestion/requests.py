@@ -12,7 +12,7 @@ import attrs
 from backburner.batch_report import Report
 from backburner.errors import Invalid
 from backburner.http.items import LineFault
-from backburner.ingestion.rows import CsvRows, ParquetRows, Placed, json_lines, json_rows
+from backburner.ingestion.rows import NO_ROW, CsvRows, ParquetRows, Placed, json_lines, json_rows
 from backburner.ingestion.sources import Source
 from backburner.ingestion.template import Template, template_of
 
@@ -24,7 +24,8 @@ _SUFFIXES: Mapping[str, Format] = {
 _NO_DELIMITERS = '\n\r\0"'
 
 PAGE_LINES = 500
-PAGE_BYTES = 256 * 1024
+PAGE_BYTES = 256 * 1024  # of requests
+PAGE_READ = 1024 * 1024  # bytes of the file; a page is read in one go, which cannot be cancelled
 
 #: Where a request stands, and its text or why it has none; None for one that is too large.
 Placeable = tuple[int, "bytes | list[LineFault] | None"]
@@ -66,20 +67,24 @@ class Requests:
     """The requests of one file, a page at a time. Its methods read the file."""
 
     place: Literal["line", "row"]
-    lines: Iterator[Placeable]
+    lines: Iterator[Placeable | None]
     seen: int = 0  #: rows so far
+    is_over: bool = False  #: the last page was the last
     _done: Callable[[int], int]
 
     def page(self) -> list[Placeable]:
-        """The next few; none at the end."""
+        """The next few; none where a part of the file has none. To be called until `is_over`."""
         found: list[Placeable] = []
-        size = 0
+        size, begin = 0, self.done()
         for placed in self.lines:
-            found.append(placed)
-            size += len(placed[1] or ())
-            if len(found) >= PAGE_LINES or size >= PAGE_BYTES:
+            if placed is not None:
+                found.append(placed)
+                self.seen += 1
+                size += len(placed[1] or ())
+            if len(found) >= PAGE_LINES or size >= PAGE_BYTES or self.done() - begin >= PAGE_READ:
                 break
-        self.seen += len(found)
+        else:
+            self.is_over = True
         return found
 
     def done(self) -> int:
@@ -94,26 +99,28 @@ def open_requests(source: Source, form: Form, *, longest: int) -> Requests:
     """Reads the beginning of the file. Raises GiveUp for what is not of its format, Invalid for a template."""
     kind = form.of(source.name)
     if kind == "parquet":
-        return _of_parquet(source, form)
+        return _of_parquet(source, form, longest)
     if kind == "csv":
         delimiter = form.delimiter or ("\t" if source.name.endswith(".tsv") else ",")
         rows = CsvRows(source.file, delimiter=delimiter, longest=longest)
         template = _template(form, rows.columns)
-        return Requests(place="line", lines=_made(rows, template), done=_position(source))
+        return Requests(place="line", lines=_made(rows, template, longest), done=_position(source))
     if form.template is None:
-        lines: Iterator[Placeable] = json_lines(source.file, longest=longest)
+        lines: Iterator[Placeable | None] = json_lines(source.file, longest=longest)
     else:
-        lines = _made(json_rows(source.file, longest=longest), _template(form, None))
+        lines = _made(json_rows(source.file, longest=longest), _template(form, None), longest)
     return Requests(place="line", lines=lines, done=_position(source))
 
 
-def _of_parquet(source: Source, form: Form) -> Requests:
+def _of_parquet(source: Source, form: Form, longest: int) -> Requests:
     rows = ParquetRows(source.file)
     template = _template(form, rows.columns)
     needed = [column for column in rows.columns if column in template.columns]
     total = max(1, rows.count)
     return Requests(
-        place="row", lines=_made(rows.rows(needed), template), done=lambda seen: source.size * min(seen, total) // total
+        place="row",
+        lines=_made(rows.rows(needed), template, longest),
+        done=lambda seen: source.size * min(seen, total) // total,
     )
 
 
@@ -121,9 +128,15 @@ def _template(form: Form, columns: Any) -> Template:
     return template_of(form.template or {}, form.defaults, columns, form.custom_id)
 
 
-def _made(rows: Iterable[Placed], template: Template) -> Iterator[Placeable]:
-    for count, (number, row) in enumerate(rows, 1):
-        yield number, row if isinstance(row, list) else template.request(row, count)
+def _made(rows: Iterable[Placed | None], template: Template, longest: int) -> Iterator[Placeable | None]:
+    count = 0
+    for placed in rows:
+        if placed is None:
+            yield NO_ROW
+            continue
+        count += 1
+        number, row = placed
+        yield number, row if isinstance(row, list) else template.request(row, count, longest=longest)
 
 
 def _position(source: Source) -> Callable[[int], int]:

@@ -13,7 +13,7 @@ import msgspec
 
 from backburner.errors import GiveUp
 from backburner.http.items import LineFault, too_large
-from backburner.ingestion.template import Row
+from backburner.ingestion.template import Row, shown
 from backburner.ndjson import Line, LineReader
 
 PIECE = 64 * 1024  # bytes
@@ -22,19 +22,27 @@ PARQUET_ROWS = 512  # decoded at once
 #: Where a row stands, and the row or why it is none.
 Placed = tuple[int, "Row | list[LineFault]"]
 
+#: Takes the place of a row where a part of the file was read that has none: the reader may pause there.
+NO_ROW = None
 
-def json_lines(file: IO[bytes], *, longest: int) -> Iterator[Line]:
-    """The lines that are not blank, with their numbers; None for one of more than `longest` bytes."""
+
+def json_lines(file: IO[bytes], *, longest: int) -> Iterator[Line | None]:
+    """The lines that are not blank, with their numbers; None for one of more than `longest` bytes. And `NO_ROW`s."""
     reader = LineReader(longest)
     while piece := file.read(PIECE):
-        yield from reader.feed(piece)
+        lines = reader.feed(piece)
+        yield from lines if lines else [NO_ROW]
     yield from reader.finish()
 
 
-def json_rows(file: IO[bytes], *, longest: int) -> Iterator[Placed]:
+def json_rows(file: IO[bytes], *, longest: int) -> Iterator[Placed | None]:
     """The same, each line an object whose members are columns."""
-    for number, line in json_lines(file, longest=longest):
-        yield number, [too_large(longest)] if line is None else _object(line)
+    for placed in json_lines(file, longest=longest):
+        if placed is None:
+            yield NO_ROW
+        else:
+            number, line = placed
+            yield number, [too_large(longest)] if line is None else _object(line)
 
 
 def _object(line: bytes) -> Row | list[LineFault]:
@@ -66,13 +74,12 @@ class CsvRows:
             names = next(self._reader, [])
         except csv.Error as error:
             raise GiveUp(f"The first line is no header: {error}.", code="invalid_header") from error
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if not names or twice:
-            what = f"names the column {twice[0]!r} twice" if twice else "names no columns"
-            raise GiveUp(f"The first line {what}.", code="invalid_header")
+        if not names:
+            raise GiveUp("The first line names no columns.", code="invalid_header")
+        _refuse_twice("The first line", names)
         return names
 
-    def __iter__(self) -> Iterator[Placed]:
+    def __iter__(self) -> Iterator[Placed | None]:
         reader, columns = self._reader, self.columns
         while True:
             first = reader.line_num + 1
@@ -90,6 +97,14 @@ class CsvRows:
             elif fields:
                 message = f"There are {len(fields)} fields; the header has {len(columns)}."
                 yield reader.line_num, [LineFault(None, message)]
+            else:
+                yield NO_ROW
+
+
+def _refuse_twice(what: str, names: Sequence[str]) -> None:
+    twice = next((name for name, count in Counter(names).items() if count > 1), None)
+    if twice is not None:
+        raise GiveUp(f"{what} names the column {shown(twice)} twice.", code="invalid_header")
 
 
 def _no_csv(error: csv.Error, first: int, last: int) -> str:
@@ -138,9 +153,7 @@ class ParquetRows:
             self._file = parquet.ParquetFile(file, pre_buffer=False, buffer_size=1024 * 1024)
             self.columns: Sequence[str] = list(self._file.schema_arrow.names)
             self.count: int = self._file.metadata.num_rows
-        twice = [name for name, count in Counter(self.columns).items() if count > 1]
-        if twice:
-            raise GiveUp(f"The file names the column {twice[0]!r} twice.", code="invalid_header")
+        _refuse_twice("The file", self.columns)
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
@@ -177,7 +190,7 @@ class ParquetRows:
         try:
             return self._plain(cell)[0]
         except self._errors as error:
-            message = f"The value of the column {name!r} ({cell.type}) cannot be read: {error}."
+            message = f"The value of the column {shown(name)} ({cell.type}) cannot be read: {error}."
             faults.setdefault(index, []).append(LineFault(None, message))
             return None
 

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby, islice
+from typing import Any, cast
 
 import attrs
 import msgspec
 
 from backburner.errors import Invalid
-from backburner.http.items import LineFault
+from backburner.http.items import LineFault, too_large
 
 #: A row's values by column.
 Row = Mapping[str, Any]
 
 CUSTOM_ID = "custom_id"  # the column that is taken for it where none is named
+LONGEST_CUSTOM_ID = 100  # characters; what is longer is refused, and refused as well when it is cut
+SHOWN_COLUMNS, SHOWN_CHARACTERS = 20, 100  # of a header, in an error
 _PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([^{}]+)\}|[{}]")
 
 
@@ -50,24 +53,43 @@ class Template:
         named = {piece.column for piece in self.pieces if not isinstance(piece, bytes)}
         return frozenset(named | ({self.custom_id} if self.custom_id else set()))
 
-    def request(self, row: Row, number: int) -> bytes | list[LineFault]:
-        """A line as `POST /v1/batches` takes it; or why there can be none."""
+    def request(self, row: Row, number: int, *, longest: int) -> bytes | list[LineFault]:
+        """A line as `POST /v1/batches` takes it; or why there can be none.
+
+        A request of more than `longest` bytes is not made: the cost is that of `longest`, however often the template
+        repeats a value.
+        """
         try:
             custom_id = self._custom_id(row, number)
-            params = b"".join([piece if isinstance(piece, bytes) else _value(piece, row) for piece in self.pieces])
+            params = self._params(row, longest)
+            if params is None:
+                return [too_large(longest)]
             return b'{"custom_id":%b,"params":%b}' % (msgspec.json.encode(custom_id), params)
         except KeyError as error:
-            return [LineFault(None, f"There is no column {error.args[0]!r} in this row.")]
+            return [LineFault(None, f"There is no column {shown(error.args[0])} in this row.")]
         except UnicodeEncodeError:
             return [LineFault(None, "The row is not UTF-8.")]
         except _NoJson as error:
             return [LineFault(None, str(error))]
 
+    def _params(self, row: Row, longest: int) -> bytes | None:
+        values: dict[_Text | _Whole, bytes] = {}
+        found: list[bytes] = []
+        size = 0
+        for piece in self.pieces:
+            if not isinstance(piece, bytes) and piece not in values:
+                values[piece] = _value(piece, row)
+            found.append(piece if isinstance(piece, bytes) else values[piece])
+            size += len(found[-1])
+            if size > longest:
+                return None
+        return b"".join(found)
+
     def _custom_id(self, row: Row, number: int) -> str:
         column = self.custom_id or CUSTOM_ID
         if self.custom_id is None and column not in row:
             return f"row-{number}"
-        return _as_text(row[column], column)
+        return _as_text(row[column], column)[:LONGEST_CUSTOM_ID]
 
 
 class _NoJson(Exception):
@@ -87,12 +109,25 @@ def template_of(
         custom_id = CUSTOM_ID
     made = Template(pieces=pieces, custom_id=custom_id)
     if columns is not None and (unknown := sorted(made.columns - set(columns))):
-        known = ", ".join(map(repr, columns))
+        known = _first_of(columns)
         place = "custom_id" if unknown == [custom_id] else "template"
         raise Invalid(
-            f"There is no column {unknown[0]!r} in the file. Its columns: {known}.", code="unknown_column", param=place
+            f"There is no column {shown(unknown[0])} in the file. Its columns: {known}.",
+            code="unknown_column",
+            param=place,
         )
     return made
+
+
+def shown(column: str) -> str:
+    """The beginning of a column's name, for an error: names may be long and errors many."""
+    return repr(column[:SHOWN_CHARACTERS])
+
+
+def _first_of(columns: Collection[str]) -> str:
+    names = ", ".join(map(shown, islice(columns, SHOWN_COLUMNS)))
+    more = len(columns) - SHOWN_COLUMNS
+    return f"{names} and {more:,} more" if more > 0 else names
 
 
 def _pieces(value: Any) -> Iterator[_Piece]:
@@ -142,16 +177,12 @@ def _around(text: str, at: int) -> str:
     return text[max(0, at - 20) : at + 20]
 
 
-def _joined(pieces: Iterator[_Piece]) -> Iterator[_Piece]:
-    gathered = b""
-    for piece in pieces:
-        if isinstance(piece, bytes):
-            gathered += piece
+def _joined(pieces: Iterable[_Piece]) -> Iterator[_Piece]:
+    for is_fixed, group in groupby(pieces, lambda piece: isinstance(piece, bytes)):
+        if is_fixed:
+            yield b"".join(cast("Iterator[bytes]", group))
         else:
-            yield gathered
-            gathered = b""
-            yield piece
-    yield gathered
+            yield from group
 
 
 def _value(piece: _Text | _Whole, row: Row) -> bytes:
@@ -177,9 +208,9 @@ def _json(value: Any, column: str) -> bytes:
         raise
     except (RecursionError, TypeError, ValueError) as error:
         why = "it is nested too deeply" if isinstance(error, RecursionError) else error
-        raise _NoJson(f"The value of the column {column!r} has no JSON: {why}.") from error
+        raise _NoJson(f"The value of the column {shown(column)} has no JSON: {why}.") from error
     if odd:
-        raise _NoJson(f"The value of the column {column!r} has no JSON: NaN and infinity are no numbers there.")
+        raise _NoJson(f"The value of the column {shown(column)} has no JSON: NaN and infinity are no numbers there.")
     return text
 
 
