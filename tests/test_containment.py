@@ -12,7 +12,7 @@ from tests.scenes import HOOK, end_of
 from tests.world import Life, open_world, params
 
 from backburner.errors import StorageUnavailable
-from backburner.providers.base import Provider
+from backburner.providers.base import BatchRef, Provider
 from backburner.states import BatchStatus, JobStatus
 from backburner.storage.batches import batches_of_job
 
@@ -27,9 +27,9 @@ class Buggy:
     broken: int = 0
 
     def __getattr__(self, name: str) -> Any:
-        def fails(provider_batch_id: str) -> Any:
-            if provider_batch_id != self.batch_id:
-                return getattr(self.inner, name)(provider_batch_id)
+        def fails(batch: BatchRef) -> Any:
+            if batch.provider_batch_id != self.batch_id:
+                return getattr(self.inner, name)(batch)
             self.broken += 1
             raise LookupError("a bug")
 

@@ -154,6 +154,8 @@ class ProviderBatch:
     job_stopping: str | None
     #: Whether its items are agents: answers are followed by tools and further rounds.
     of_agents: bool = False
+    #: What the job's creator asked to be sent along, such as a workspace. Every call about the batch needs it.
+    options: Mapping[str, str] = attrs.field(factory=dict)
 
     @property
     def is_recognised(self) -> bool:

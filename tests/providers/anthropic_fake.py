@@ -11,6 +11,7 @@ import httpx2
 import trio
 
 from backburner.providers.anthropic import AnthropicProvider, open_anthropic
+from backburner.providers.base import BatchRef
 
 T = TypeVar("T")
 Handler = Callable[[httpx2.Request], Any]
@@ -19,6 +20,7 @@ BASE_URL = "https://api.example.test"
 KEY = "sk-secret-123"
 TIMEOUT = 30.0
 BATCHES = "/v1/messages/batches"
+BATCH = BatchRef("msgbatch_1", {})
 DATE = "Sat, 21 Nov 2026 09:15:00 GMT"
 
 

@@ -10,6 +10,7 @@ import pytest
 import trio
 from tests.providers.anthropic_fake import (
     BASE_URL,
+    BATCH,
     BATCHES,
     DATE,
     TIMEOUT,
@@ -24,6 +25,7 @@ from tests.providers.anthropic_fake import (
 )
 
 from backburner.errors import BatchNotFound, ProviderPaused, ProviderUnavailable
+from backburner.providers.base import BatchRef
 
 NOW = datetime(2026, 11, 21, 9, 15, tzinfo=UTC)  # DATE
 BUSY = error(529, "overloaded_error")
@@ -37,7 +39,7 @@ def made(batch_id, seconds_ago, count=2):
 async def test_a_batch_is_retrieved_with_the_providers_bytes(autojump_clock):
     handler, [*_] = answered = answering(httpx2.Response(200, json=ended()))
     async with opened(handler) as provider:
-        view = await provider.retrieve("msgbatch_1")
+        view = await provider.retrieve(BATCH)
     assert json.loads(view.raw) == ended()
     assert [(r.method, r.url.path) for r in answered[1]] == [("GET", f"{BATCHES}/msgbatch_1")]
 
@@ -47,7 +49,7 @@ async def test_an_id_cannot_leave_its_place_in_the_path(autojump_clock):
     async with opened(handler) as provider:
         for batch_id in ("", ".", "..", "a/../../b?x=1"):
             with pytest.raises(BatchNotFound):
-                await provider.retrieve(batch_id)
+                await provider.retrieve(BatchRef(batch_id, {}))
     assert [request.url.raw_path for request in requests] == [f"{BATCHES}/a%2F..%2F..%2Fb%3Fx%3D1".encode()]
 
 
@@ -70,7 +72,7 @@ async def test_a_question_without_a_usable_answer_can_be_asked_again(answer, aut
     handler, requests = answering(answer)
     async with opened(handler) as provider:
         with pytest.raises(ProviderUnavailable):
-            await provider.retrieve("msgbatch_1")
+            await provider.retrieve(BATCH)
     assert len(requests) == 1
 
 
@@ -79,14 +81,14 @@ async def test_a_small_answer_that_drips_is_given_up_as_a_whole(autojump_clock):
     handler, _ = answering(httpx2.Response(200, stream=dripping))
     async with opened(handler) as provider:
         with pytest.raises(ProviderUnavailable):
-            await provider.retrieve("msgbatch_1")
+            await provider.retrieve(BATCH)
         assert trio.current_time() == TIMEOUT
 
 
 async def test_cancelling_posts_nothing_to_the_batch(autojump_clock):
     handler, requests = answering(httpx2.Response(200, json=batch(processing_status="canceling")))
     async with opened(handler) as provider:
-        view = await provider.cancel("msgbatch_1")
+        view = await provider.cancel(BATCH)
     assert view.canceling
     assert [(r.method, r.url.path, r.content) for r in requests] == [("POST", f"{BATCHES}/msgbatch_1/cancel", b"")]
 
@@ -95,20 +97,52 @@ async def test_cancelling_posts_nothing_to_the_batch(autojump_clock):
 async def test_cancelling_too_late_is_harmless(refusal, autojump_clock):
     handler, _ = answering(refusal, httpx2.Response(200, json=ended()))
     async with opened(handler) as provider:
-        assert (await provider.cancel("msgbatch_1")).ended
+        assert (await provider.cancel(BATCH)).ended
 
 
 async def test_a_cancel_refused_for_another_reason_can_be_repeated(autojump_clock):
     handler, _ = answering(error(409, "conflict_error"), httpx2.Response(200, json=batch()))
     async with opened(handler) as provider:
         with pytest.raises(ProviderUnavailable):
-            await provider.cancel("msgbatch_1")
+            await provider.cancel(BATCH)
+
+
+async def everything_about(provider, options):
+    """Each call that is about a batch, or looks for one."""
+    of = BatchRef("msgbatch_1", options)
+    await provider.retrieve(of)
+    await provider.cancel(of)
+    await provider.find(options, item_count=2, within=300.0)
+    await provider.snapshot(options, ["msgbatch_1"])
+    async with provider.results(of) as lines:
+        assert await lines.next_lines() == [b'{"custom_id":"a","result":{"type":"expired"}}']
+
+
+async def test_every_call_about_a_batch_names_its_workspace(autojump_clock):
+    def handle(request):
+        requests.append(request)
+        if request.url.path == BATCHES:
+            return page(batch())
+        if request.url.path.endswith("/results"):
+            return httpx2.Response(200, stream=Body(b'{"custom_id":"a","result":{"type":"expired"}}\n'))
+        return httpx2.Response(200, json=ended())
+
+    requests: list[httpx2.Request] = []
+    options = {"anthropic-workspace-id": "wrkspc_two", "anthropic-beta": "ended-since", "x-other": "1"}
+    async with opened(handle) as provider:
+        await everything_about(provider, options)
+        named = [request.headers.get("anthropic-workspace-id") for request in requests]
+        assert named == ["wrkspc_two"] * 6
+        assert not any({"anthropic-beta", "x-other"} & request.headers.keys() for request in requests)
+        requests.clear()
+        await everything_about(provider, {})
+    assert [request.headers.get("anthropic-workspace-id") for request in requests] == [None] * 6
 
 
 async def find(*answers, within=300.0, item_count=2):
     handler, requests = answering(*answers)
     async with opened(handler) as provider:
-        found = await provider.find(item_count=item_count, within=within)
+        found = await provider.find({}, item_count=item_count, within=within)
     return [view.provider_batch_id for view in found.batches], found.doubt, requests
 
 
@@ -159,7 +193,7 @@ async def test_an_endless_listing_is_given_up(autojump_clock):
         return page(made(str(number), 10, count=9), has_more=True)
 
     async with opened(handler) as provider:
-        found = await provider.find(item_count=2, within=300)
+        found = await provider.find({}, item_count=2, within=300)
     assert found.batches == []
     assert found.doubt
 
@@ -197,7 +231,7 @@ async def test_an_unusable_listing_is_an_error(answer, kind, autojump_clock):
 async def snapshot(wanted, *answers):
     handler, requests = answering(*answers)
     async with opened(handler) as provider:
-        return await provider.snapshot(wanted), requests
+        return await provider.snapshot({}, wanted), requests
 
 
 async def test_a_snapshot_reads_only_as_many_pages_as_it_needs(autojump_clock):

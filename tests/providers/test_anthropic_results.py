@@ -10,6 +10,7 @@ import pytest
 import trio
 from tests.providers.anthropic_fake import (
     BASE_URL,
+    BATCH,
     BATCHES,
     KEY,
     TIMEOUT,
@@ -39,13 +40,13 @@ FILE = b"".join(line + b"\n" for line in LINES)
 
 async def read(body, **headers):
     handler, _ = results_of(body, **headers)
-    async with opened(handler) as provider, provider.results("msgbatch_1") as lines:
+    async with opened(handler) as provider, provider.results(BATCH) as lines:
         return await collected(lines.next_lines)
 
 
 async def test_results_are_read_from_the_named_address_with_the_key(autojump_clock):
     handler, requests = results_of(Body(FILE))
-    async with opened(handler) as provider, provider.results("msgbatch_1") as lines:
+    async with opened(handler) as provider, provider.results(BATCH) as lines:
         assert await collected(lines.next_lines) == LINES
         assert await lines.next_lines() == []
     assert str(requests[1].url) == f"{BASE_URL}{BATCHES}/msgbatch_1/results"
@@ -63,7 +64,7 @@ async def test_gzip_is_undone(autojump_clock):
 
 async def test_compressed_results_that_end_early_are_broken(autojump_clock):
     handler, _ = results_of(Body(gzip.compress(FILE)[:-8]), content_encoding="gzip")
-    async with opened(handler) as provider, provider.results("msgbatch_1") as lines:
+    async with opened(handler) as provider, provider.results(BATCH) as lines:
         assert await lines.next_lines() == LINES
         with pytest.raises(ResultsBroken):
             await lines.next_lines()
@@ -86,7 +87,7 @@ async def test_a_whole_last_line_without_line_end_is_given(result, autojump_cloc
 @pytest.mark.parametrize("length", [1, 20, len(LINES[0]) - 1])
 async def test_a_file_that_is_cut_inside_a_line_is_broken(length, autojump_clock):
     handler, _ = results_of(Body(FILE[: len(LINES[0]) + 1 + length]))
-    async with opened(handler) as provider, provider.results("msgbatch_1") as lines:
+    async with opened(handler) as provider, provider.results(BATCH) as lines:
         assert await lines.next_lines() == LINES[:1]
         with pytest.raises(ResultsBroken, match="inside a line"):
             await lines.next_lines()
@@ -111,7 +112,7 @@ BREAKS = {
 @pytest.mark.parametrize("failure", BREAKS.values(), ids=BREAKS.keys())
 async def test_complete_lines_are_given_before_a_break(failure, autojump_clock):
     handler, _ = results_of(body := Body(LINES[0] + b"\n" + LINES[1] + b"\n" + LINES[2][:9], failure))
-    async with opened(handler) as provider, provider.results("msgbatch_1") as lines:
+    async with opened(handler) as provider, provider.results(BATCH) as lines:
         assert await lines.next_lines() == LINES[:2]
         with pytest.raises(ResultsBroken):
             await lines.next_lines()
@@ -143,7 +144,7 @@ async def test_the_key_is_never_sent_to_another_address(url, autojump_clock):
     handler, requests = answering(httpx2.Response(200, json=ended(results_url=url)))
     async with opened(handler) as provider:
         with pytest.raises(ProviderError, match="does not belong to the base URL"):
-            async with provider.results("msgbatch_1"):
+            async with provider.results(BATCH):
                 pass
     assert [request.url.host for request in requests] == ["api.example.test"]
 
@@ -153,7 +154,7 @@ async def test_the_key_is_never_sent_to_another_address(url, autojump_clock):
 )
 async def test_the_same_address_may_be_written_in_other_ways(url, autojump_clock):
     handler, requests = answering(httpx2.Response(200, json=ended(results_url=url)), httpx2.Response(200, content=FILE))
-    async with opened(handler) as provider, provider.results("msgbatch_1") as lines:
+    async with opened(handler) as provider, provider.results(BATCH) as lines:
         assert await collected(lines.next_lines) == LINES
     assert str(requests[1].url) == f"{BASE_URL}/v1/x/results"
 
@@ -163,7 +164,7 @@ async def test_a_redirect_is_not_followed(autojump_clock):
     handler, requests = answering(httpx2.Response(200, json=ended()), redirect)
     async with opened(handler) as provider:
         with pytest.raises(ProviderUnavailable):
-            async with provider.results("msgbatch_1"):
+            async with provider.results(BATCH):
                 pass
     assert len(requests) == 2
 
@@ -190,7 +191,7 @@ ENTRIES = {
 async def test_results_that_cannot_be_read_yet_say_so_at_once(answers, kind, autojump_clock):
     async with opened(answering(*answers)[0]) as provider:
         with pytest.raises(kind):
-            async with provider.results("msgbatch_1"):
+            async with provider.results(BATCH):
                 pass
 
 
@@ -202,7 +203,7 @@ async def test_results_whose_head_never_comes_are_given_up(autojump_clock):
 
     async with opened(handler) as provider:
         with pytest.raises(ProviderUnavailable):
-            async with provider.results("msgbatch_1"):
+            async with provider.results(BATCH):
                 pass
     assert trio.current_time() == TIMEOUT
 
@@ -210,7 +211,7 @@ async def test_results_whose_head_never_comes_are_given_up(autojump_clock):
 async def test_leaving_early_closes_the_connection(autojump_clock):
     handler, _ = results_of(body := Body(*[line + b"\n" for line in LINES]))
     async with opened(handler) as provider:
-        async with provider.results("msgbatch_1") as lines:
+        async with provider.results(BATCH) as lines:
             assert await lines.next_lines() == LINES[:1]
         assert body.closed
 
@@ -219,7 +220,7 @@ async def test_cancellation_closes_the_connection(autojump_clock):
     handler, _ = results_of(body := Body(LINES[0] + b"\n", 10.0, LINES[1] + b"\n"))
     async with opened(handler) as provider:
         with trio.move_on_after(5) as scope:
-            async with provider.results("msgbatch_1") as lines:
+            async with provider.results(BATCH) as lines:
                 await collected(lines.next_lines)
         assert scope.cancelled_caught
         assert body.closed
@@ -229,6 +230,6 @@ async def test_an_error_of_the_reader_passes_through_unchanged(autojump_clock):
     handler, _ = results_of(body := Body(FILE))
     async with opened(handler) as provider:
         with pytest.raises(KeyError, match="mine"):
-            async with provider.results("msgbatch_1"):
+            async with provider.results(BATCH):
                 raise KeyError("mine")
     assert body.closed

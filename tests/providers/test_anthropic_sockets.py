@@ -11,7 +11,7 @@ from functools import partial
 
 import pytest
 import trio
-from tests.providers.anthropic_fake import BATCHES, KEY, batch, ended
+from tests.providers.anthropic_fake import BATCH, BATCHES, KEY, batch, ended
 
 from backburner.errors import ResultsBroken, SubmissionTooLarge
 from backburner.providers.anthropic import AnthropicProvider, open_anthropic
@@ -84,7 +84,7 @@ async def test_every_complete_line_before_a_connection_breaks_is_given(ending, m
             await reset(stream)
 
     got: list[bytes] = []
-    async with provider_of(respond) as provider, provider.results("msgbatch_1") as lines:
+    async with provider_of(respond) as provider, provider.results(BATCH) as lines:
         while len(got) < len(LINES):
             got += await lines.next_lines()
         received.set()
@@ -136,7 +136,7 @@ async def test_leaving_or_cancelling_at_any_point_leaves_nothing_open():
         await provider.submit([WireRequest(custom_id="r", params=b'"%b"' % (b"x" * 30_000_000))], {})
 
     async with provider_of(respond) as provider:
-        async with provider.results("msgbatch_1") as lines:
+        async with provider.results(BATCH) as lines:
             assert await lines.next_lines() == LINES[:1]
         stuck = trio.Event()
         async with trio.open_nursery() as nursery:

@@ -21,7 +21,7 @@ from backburner.errors import BatchNotFound, ProviderError, ProviderPaused, Resu
 from backburner.leadership import Mandate
 from backburner.model import ProviderBatch
 from backburner.polling import after_failure
-from backburner.providers.base import Provider
+from backburner.providers.base import BatchRef, Provider
 from backburner.reading import Reading
 from backburner.states import BatchStatus
 from backburner.storage.database import Database
@@ -113,8 +113,7 @@ class Ingest:
 
     async def _read(self, reading: Reading) -> None:
         self.mandate.check()
-        assert reading.batch.provider_batch_id is not None  # noqa: S101  # an ended batch has one
-        async with self.provider.results(reading.batch.provider_batch_id) as results:
+        async with self.provider.results(BatchRef.of(reading.batch)) as results:
             await self.keeper.poll_answered()
             while lines := await results.next_lines():
                 for line in lines:

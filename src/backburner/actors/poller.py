@@ -21,7 +21,7 @@ from backburner.errors import BatchNotFound, ProviderError, ProviderPaused, Prov
 from backburner.leadership import Mandate
 from backburner.model import ProviderBatch
 from backburner.polling import Quiet, after_failure, next_poll
-from backburner.providers.base import BatchView, Provider
+from backburner.providers.base import BatchRef, BatchView, Provider
 from backburner.times import rfc3339
 
 log = structlog.get_logger()
@@ -92,7 +92,6 @@ class Poller:
 
         What may be somebody else's is never cancelled: it is looked at until it ends, and its results tell.
         """
-        assert batch.provider_batch_id is not None  # noqa: S101  # only submitted batches are polled
         cancels = batch.job_stopping is not None and batch.is_recognised
         if view is not None and (not cancels or view.ended or view.canceling):
             return view
@@ -101,8 +100,8 @@ class Poller:
             if self.quiet.left(self.clock.monotonic()):
                 return None
             if not cancels or batch.cancel_sent_at is not None:
-                return await self.provider.retrieve(batch.provider_batch_id)
-            return await self.provider.cancel(batch.provider_batch_id)
+                return await self.provider.retrieve(BatchRef.of(batch))
+            return await self.provider.cancel(BatchRef.of(batch))
 
     async def _goes_on(self, batch: ProviderBatch, view: BatchView) -> None:
         now = self.clock.now()

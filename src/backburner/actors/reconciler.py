@@ -22,7 +22,7 @@ from backburner.errors import (
 from backburner.ids import Ids
 from backburner.leadership import Mandate
 from backburner.model import ProviderBatch
-from backburner.providers.base import BatchView, Provider
+from backburner.providers.base import BatchRef, BatchView, Provider
 from backburner.result_lines import Unreadable, decode
 from backburner.states import BatchStatus
 from backburner.storage import batches, submissions
@@ -182,7 +182,7 @@ class Reconciler:
         """What it may be, and whether that was recognised by its results."""
         self.mandate.check()
         age = _age(batch, self.clock.now()).total_seconds()
-        found = await self.provider.find(item_count=batch.item_count, within=age + margin)
+        found = await self.provider.find(batch.options, item_count=batch.item_count, within=age + margin)
         known = await self.database.read(submissions.not_candidates, batch.key)
         candidates = [view for view in found.batches if view.provider_batch_id not in known]
         recognised = False
@@ -216,7 +216,7 @@ class Reconciler:
         """
         others = 0
         try:
-            async with self.provider.results(view.provider_batch_id) as results:
+            async with self.provider.results(BatchRef(view.provider_batch_id, batch.options)) as results:
                 while lines := await results.next_lines():
                     for nonce in map(_nonce_of, lines):
                         if nonce == batch.nonce or nonce in rivals:

@@ -140,7 +140,7 @@ class Submitter:
     async def _load(self, key: int) -> tuple[ProviderBatch, list[WireRequest], Mapping[str, str]]:
         batch = await self.database.read(batches.get_batch, key)
         requests = await self.database.read(batches.requests_of_batch, batch, partial(_wire_request, batch.nonce))
-        return batch, requests, await self.database.read(batches.provider_options, batch.job_key)
+        return batch, requests, batch.options
 
     async def _attempt(self, batch: ProviderBatch, requests: list[WireRequest], options: Mapping[str, str]) -> None:
         try:

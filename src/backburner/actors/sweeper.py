@@ -17,7 +17,7 @@ from backburner.ids import Ids
 from backburner.leadership import Mandate
 from backburner.model import ProviderBatch
 from backburner.pace import Pace
-from backburner.providers.base import Provider
+from backburner.providers.base import BatchRef, Provider
 from backburner.storage import ahead, audit, batches, files, idempotency, jobs, staging
 from backburner.storage.database import Database
 from backburner.storage.fence import fenced
@@ -108,7 +108,7 @@ class Sweeper:
             return
         try:
             self.mandate.check()
-            await self.provider.cancel(batch.provider_batch_id)
+            await self.provider.cancel(BatchRef.of(batch))
         except ProviderError as error:
             log.warning("cancelling an old batch failed", batch=batch.id, error=str(error))
 

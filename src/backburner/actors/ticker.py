@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from random import Random
 from typing import Any
@@ -125,16 +125,18 @@ class Ticker:
                 await self.poller.passed(unchanged, cycle)
 
     async def _views(self, page: list[ProviderBatch], cycle: Cycle) -> Mapping[str, BatchView]:
-        wanted = [
-            batch.provider_batch_id
-            for batch in page
-            if batch.status is BatchStatus.SUBMITTED and batch.provider_batch_id is not None
-        ]
-        if len(wanted) < SNAPSHOT_FROM:
-            return {}
+        views: dict[str, BatchView] = {}
+        for options, wanted in _listed_together(page):
+            if len(wanted) >= SNAPSHOT_FROM and not self._quiet_seconds():
+                views |= await self._snapshot(options, wanted, cycle)
+        return views
+
+    async def _snapshot(
+        self, options: Mapping[str, str], wanted: Sequence[str], cycle: Cycle
+    ) -> Mapping[str, BatchView]:
         try:
             self.mandate.check()
-            return await self.provider.snapshot(wanted)
+            return await self.provider.snapshot(options, wanted)
         except ProviderError as error:
             cycle.errors += 1
             log.warning("listing provider batches failed", error=str(error))
@@ -181,3 +183,13 @@ class Ticker:
             await postpone(batch)
 
         return record
+
+
+def _listed_together(page: Sequence[ProviderBatch]) -> Collection[tuple[Mapping[str, str], list[str]]]:
+    """Options, and the ids of the submitted batches made with them: a listing shows what these lead to."""
+    groups: dict[frozenset[tuple[str, str]], tuple[Mapping[str, str], list[str]]] = {}
+    for batch in page:
+        if batch.status is BatchStatus.SUBMITTED and batch.provider_batch_id is not None:
+            _, ids = groups.setdefault(frozenset(batch.options.items()), (batch.options, []))
+            ids.append(batch.provider_batch_id)
+    return groups.values()

@@ -27,7 +27,7 @@ from backburner.providers.anthropic_errors import (
 from backburner.providers.anthropic_listing import BATCHES_PATH, PAGE_SIZE, Pager, cutoff
 from backburner.providers.anthropic_objects import Unreadable, parse_batch
 from backburner.providers.anthropic_results import DownloadedLines, own_results_url, require_lines
-from backburner.providers.base import MEBIBYTE, BatchView, Found, Limits, ResultLines, WireRequest
+from backburner.providers.base import MEBIBYTE, BatchRef, BatchView, Found, Limits, ResultLines, WireRequest
 from backburner.providers.upload import Upload, encode_requests
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from backburner.providers.anthropic_calls import Calls
 
 T = TypeVar("T")
+#: Sends a request without a body: path and headers.
+Send = Callable[[str, Mapping[str, str]], Awaitable[Answer]]
 
 #: The service takes 256 MB and single requests of 32 MB; what comes before it may count otherwise.
 LIMITS = Limits(max_items=100_000, max_bytes=200_000_000, max_item_bytes=32 * MEBIBYTE - 64 * 1024)
@@ -44,6 +46,9 @@ LIMITS = Limits(max_items=100_000, max_bytes=200_000_000, max_item_bytes=32 * ME
 FORWARDED_HEADERS = frozenset(
     {"anthropic-version", "anthropic-beta", "anthropic-workspace-id", "anthropic-user-profile-id"}
 )
+#: What a batch cannot be seen without. The others say how its requests are read and to whom they count: a beta that
+#: has ended since must not cost the results.
+WORKSPACE_HEADERS = frozenset({"anthropic-workspace-id"})
 #: `Date` counts whole seconds, and the clocks of the provider's own machines differ.
 CLOCK_MARGIN = 60.0
 MAX_FIND_PAGES = 50
@@ -99,9 +104,8 @@ class AnthropicProvider:
 
     async def submit(self, requests: Sequence[WireRequest], options: Mapping[str, str]) -> BatchView:
         upload = Upload(await self.offload(partial(encode_requests, requests)))
-        headers = {key: value for key, value in options.items() if key in FORWARDED_HEADERS}
         try:
-            answer = await self.calls.upload(BATCHES_PATH, upload, headers)
+            answer = await self.calls.upload(BATCHES_PATH, upload, _headers(options, FORWARDED_HEADERS))
         except NoAnswer as lost:
             raise lost_submission(lost, body_sent=upload.sent, splittable=len(requests) > 1) from lost
         if not answer.is_success:
@@ -111,8 +115,8 @@ class AnthropicProvider:
         except Unreadable as reason:
             raise unreadable_submission(answer, reason) from reason
 
-    async def find(self, *, item_count: int, within: float) -> Found:
-        pager = Pager(calls=self.calls, pages_left=MAX_FIND_PAGES)
+    async def find(self, options: Mapping[str, str], *, item_count: int, within: float) -> Found:
+        pager = Pager(calls=self.calls, headers=_workspace(options), pages_left=MAX_FIND_PAGES)
         found: list[BatchView] = []
         oldest, far_enough = None, False
         while not far_enough and (views := await pager.next_page()):
@@ -122,39 +126,40 @@ class AnthropicProvider:
             far_enough = not recent
         return Found(batches=_newest_first(found), doubt=_doubt(pager, oldest, far_enough=far_enough))
 
-    async def retrieve(self, provider_batch_id: str) -> BatchView:
-        return _view(await self._call(self.calls.get, _batch_path(provider_batch_id)), provider_batch_id)
+    async def retrieve(self, batch: BatchRef) -> BatchView:
+        return _view(await self._call(self.calls.get, batch), batch)
 
-    async def snapshot(self, provider_batch_ids: Collection[str]) -> dict[str, BatchView]:
+    async def snapshot(self, options: Mapping[str, str], provider_batch_ids: Collection[str]) -> dict[str, BatchView]:
         wanted = set(provider_batch_ids)
         seen: dict[str, BatchView] = {}
-        pager = Pager(calls=self.calls, pages_left=math.ceil(len(wanted) / PAGE_SIZE) + EXTRA_PAGES)
+        pages_left = math.ceil(len(wanted) / PAGE_SIZE) + EXTRA_PAGES
+        pager = Pager(calls=self.calls, headers=_workspace(options), pages_left=pages_left)
         while len(seen) < len(wanted) and (views := await pager.next_page()):
             seen |= {view.provider_batch_id: view for view in views if view.provider_batch_id in wanted}
         return seen
 
-    async def cancel(self, provider_batch_id: str) -> BatchView:
-        answer = await self._call(self.calls.post, f"{_batch_path(provider_batch_id)}/cancel")
+    async def cancel(self, batch: BatchRef) -> BatchView:
+        answer = await self._call(self.calls.post, batch, "/cancel")
         if answer.status in {400, 409}:
             # Possibly too late, which is harmless.
-            view = await self.retrieve(provider_batch_id)
+            view = await self.retrieve(batch)
             if view.ended or view.canceling:
                 return view
-        return _view(answer, provider_batch_id)
+        return _view(answer, batch)
 
     @asynccontextmanager
-    async def results(self, provider_batch_id: str) -> AsyncIterator[ResultLines]:
-        url = own_results_url(await self.retrieve(provider_batch_id), self.base_url)
+    async def results(self, batch: BatchRef) -> AsyncIterator[ResultLines]:
+        url = own_results_url(await self.retrieve(batch), self.base_url)
         try:
-            async with self.calls.download(url) as download:
+            async with self.calls.download(url, _workspace(batch.options)) as download:
                 require_lines(download.answer)
-                yield DownloadedLines(download=download, provider_batch_id=provider_batch_id)
+                yield DownloadedLines(download=download, provider_batch_id=batch.provider_batch_id)
         except NoAnswer as lost:
             raise lost_call(lost) from lost
 
-    async def _call(self, send: Callable[[str], Awaitable[Answer]], path: str) -> Answer:
+    async def _call(self, send: Send, batch: BatchRef, action: str = "") -> Answer:
         try:
-            return await send(path)
+            return await send(_batch_path(batch.provider_batch_id) + action, _workspace(batch.options))
         except NoAnswer as lost:
             raise lost_call(lost) from lost
 
@@ -165,14 +170,22 @@ def _batch_path(provider_batch_id: str) -> str:
     return f"{BATCHES_PATH}/{quote(provider_batch_id, safe='')}"
 
 
-def _view(answer: Answer, provider_batch_id: str) -> BatchView:
+def _workspace(options: Mapping[str, str]) -> Mapping[str, str]:
+    return _headers(options, WORKSPACE_HEADERS)
+
+
+def _headers(options: Mapping[str, str], names: Collection[str]) -> Mapping[str, str]:
+    return {name: value for name, value in options.items() if name in names}
+
+
+def _view(answer: Answer, batch: BatchRef) -> BatchView:
     if not answer.is_success:
         raise batch_error(answer)
     try:
         view = parse_batch(answer.body, answer.headers)
     except Unreadable as reason:
         raise unreadable_answer(answer, reason) from reason
-    if view.provider_batch_id != provider_batch_id:
+    if view.provider_batch_id != batch.provider_batch_id:
         raise unreadable_answer(answer, Unreadable("it describes another batch"))
     return view
 

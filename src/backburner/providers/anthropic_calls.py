@@ -83,13 +83,14 @@ class Calls:
     api_key: str = attrs.field(repr=False)
     patience: float
 
-    async def get(self, path: str, params: Mapping[str, object] | None = None) -> Answer:
-        options = _options(params=params)
+    async def get(self, path: str, headers: Mapping[str, str], params: Mapping[str, object] | None = None) -> Answer:
+        options = _options(headers=headers, params=params)
         return await self._answer(partial(self.client.get, path, cast_to=httpx2.Response, options=options))
 
-    async def post(self, path: str) -> Answer:
+    async def post(self, path: str, headers: Mapping[str, str]) -> Answer:
         """POST nothing."""
-        return await self._answer(partial(self.client.post, path, cast_to=httpx2.Response, options=_options()))
+        options = _options(headers=headers)
+        return await self._answer(partial(self.client.post, path, cast_to=httpx2.Response, options=options))
 
     async def upload(self, path: str, body: Upload, headers: Mapping[str, str]) -> Answer:
         """POST the body. Each piece that the network takes is progress."""
@@ -105,9 +106,9 @@ class Calls:
         raise _stalled(self.patience)
 
     @asynccontextmanager
-    async def download(self, url: str) -> AsyncIterator[Download]:
+    async def download(self, url: str, headers: Mapping[str, str]) -> AsyncIterator[Download]:
         """GET and read the body piece by piece. Leaving closes the connection."""
-        response = await self._open(url)
+        response = await self._open(url, headers)
         gunzip = Gunzip() if response.headers.get("content-encoding", "").lower() == "gzip" else None
         chunks = response.aiter_raw() if gunzip else response.aiter_bytes()
         try:
@@ -122,8 +123,8 @@ class Calls:
         with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
             await self.client.close()
 
-    async def _open(self, url: str) -> httpx2.Response:
-        options = _options(headers={"accept": "application/binary", "accept-encoding": "gzip"})
+    async def _open(self, url: str, headers: Mapping[str, str]) -> httpx2.Response:
+        options = _options(headers={**headers, "accept": "application/binary", "accept-encoding": "gzip"})
         send: partial[Awaitable[httpx2.Response]] = partial(
             self.client.get, url, cast_to=httpx2.Response, stream=True, options=options
         )
@@ -190,8 +191,8 @@ def _direct_transport() -> httpx2.AsyncBaseTransport:
     return httpx2.AsyncHTTPTransport(limits=limits, trust_env=False)
 
 
-def _options(*, headers: Mapping[str, str] | None = None, params: Mapping[str, object] | None = None) -> Any:
-    return {"max_retries": 0, "follow_redirects": False, "headers": headers or {}, "params": params or {}}
+def _options(*, headers: Mapping[str, str], params: Mapping[str, object] | None = None) -> Any:
+    return {"max_retries": 0, "follow_redirects": False, "headers": headers, "params": params or {}}
 
 
 async def _unwind(chunks: AsyncGenerator[bytes, None]) -> None:

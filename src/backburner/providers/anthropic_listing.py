@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ class Pager:
     """Reads at most `pages_left` pages. Batches that an earlier page showed are not given again."""
 
     calls: Calls
+    headers: Mapping[str, str]  # of every request: a listing shows one workspace
     pages_left: int
     #: The provider's clock when it answered the first page; without a `Date`, when the newest batch was made.
     now: datetime | None = None
@@ -58,7 +60,7 @@ class Pager:
     async def _fetch(self) -> Page:
         params = {"limit": PAGE_SIZE} | ({"after_id": self._after} if self._after else {})
         try:
-            answer = await self.calls.get(BATCHES_PATH, params)
+            answer = await self.calls.get(BATCHES_PATH, self.headers, params)
         except NoAnswer as lost:
             raise lost_call(lost) from lost
         if not answer.is_success:

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import attrs
 
-from backburner.model import Counts
+from backburner.model import Counts, ProviderBatch
 
 MEBIBYTE = 1024 * 1024
 
@@ -29,6 +29,20 @@ class WireRequest:
 
     custom_id: str
     params: bytes
+
+
+@attrs.frozen
+class BatchRef:
+    """A batch at the provider, and the options that it was made with: without them it may not be visible."""
+
+    provider_batch_id: str
+    options: Mapping[str, str]
+
+    @classmethod
+    def of(cls, batch: ProviderBatch) -> BatchRef:
+        """That of a batch that the provider is known to have."""
+        assert batch.provider_batch_id is not None  # noqa: S101  # every caller has made sure of it
+        return cls(batch.provider_batch_id, batch.options)
 
 
 @attrs.frozen(kw_only=True)
@@ -89,26 +103,26 @@ class Provider(Protocol):
         """
         ...
 
-    async def find(self, *, item_count: int, within: float) -> Found:
-        """The account's batches of `item_count` requests made in the last `within` seconds.
+    async def find(self, options: Mapping[str, str], *, item_count: int, within: float) -> Found:
+        """The batches of `item_count` requests made in the last `within` seconds, where these options lead.
 
         Ages are taken from the provider's own clock.
         """
         ...
 
-    async def retrieve(self, provider_batch_id: str) -> BatchView:
+    async def retrieve(self, batch: BatchRef) -> BatchView:
         """Raises BatchNotFound."""
         ...
 
-    async def snapshot(self, provider_batch_ids: Collection[str]) -> dict[str, BatchView]:
-        """Views of many batches in few calls. Those that the listing does not show are left out."""
+    async def snapshot(self, options: Mapping[str, str], provider_batch_ids: Collection[str]) -> dict[str, BatchView]:
+        """Views of many batches made with these options, in few calls. What the listing does not show is left out."""
         ...
 
-    async def cancel(self, provider_batch_id: str) -> BatchView:
+    async def cancel(self, batch: BatchRef) -> BatchView:
         """Ask the provider to stop a batch; harmless when repeated or too late. Raises BatchNotFound."""
         ...
 
-    def results(self, provider_batch_id: str) -> AbstractAsyncContextManager[ResultLines]:
+    def results(self, batch: BatchRef) -> AbstractAsyncContextManager[ResultLines]:
         """Read the results from the beginning, in the provider's order.
 
         Entering raises BatchNotFound (results may lag behind `ended`), ResultsGone, or the common errors.

@@ -19,6 +19,7 @@ BATCH_COLUMNS = (
     jobs.c.public_id.label("job_public_id"),
     jobs.c.stopping,
     jobs.c.agent.is_not(None).label("of_agents"),
+    jobs.c.provider_options,
 )
 BATCH_SOURCE = provider_batches.join(jobs, jobs.c.id == provider_batches.c.job_id)
 
@@ -95,6 +96,7 @@ def batch_of(row: Any) -> ProviderBatch:
         latest_polling_response=_bytes(row.latest_polling_response),
         job_stopping=row.stopping,
         of_agents=row.of_agents,
+        options=row.provider_options or {},
         **{name: getattr(row, name) for name in _BATCH_FIELDS},
     )
 
