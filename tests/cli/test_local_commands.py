@@ -77,6 +77,22 @@ def test_doctor_says_what_is_wrong_and_goes_on(terminal, tmp_path):
     assert (ran.code, wrong) == (1, ["settings", "profile", "server"])
 
 
+@pytest.mark.parametrize("command", ["doctor", "serve", "db check", "db upgrade"])
+def test_a_database_of_before_the_first_release_gets_one_line_and_stays(terminal, database, tmp_path, command):
+    path = tmp_path / "jobs.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '0007'")
+    connection.close()
+    before = path.read_bytes()
+    ran = terminal.run(*command.split(), "--database", database, answers=[httpx2.ConnectError("refused")])
+    told = [line for line in (ran.out + ran.err).splitlines() if "before the first release (schema 0007)" in line]
+    assert ran.code == 1
+    assert len(told) == 1
+    assert "give this one another database_url" in told[0]
+    assert "Traceback" not in ran.out + ran.err
+    assert path.read_bytes() == before
+
+
 def test_doctor_is_content_before_the_first_start(terminal, tmp_path):
     url = f"sqlite:///{tmp_path / 'none.db'}"
     ran = terminal.run("doctor", "--database", url, answers=[httpx2.ConnectError("refused")])

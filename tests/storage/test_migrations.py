@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,13 +15,11 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from tests.storage.both import NOW, Stock
+from tests.storage.both import NOW
 
 from backburner.errors import StorageUnusable
-from backburner.states import JobType
 from backburner.storage import migrate
 from backburner.storage.database import open_database
-from backburner.storage.handler_jobs import Child, QueueRules, child_of, make_handler_job
 from backburner.storage.migrations import HEAD
 from backburner.storage.tables import metadata
 
@@ -86,46 +85,62 @@ def test_head_is_the_newest_migration():
 
 def test_a_newer_schema_is_refused(empty: sa.Engine):
     prepare(empty)
-    set_revision(empty, "9999")
+    set_revision(empty, "v9999")
     with pytest.raises(StorageUnusable, match="newer than this program"):
         prepare(empty, may_upgrade=True)
 
 
-def test_an_old_schema_on_postgresql_waits_for_a_person(empty: sa.Engine):
-    if empty.dialect.name == "sqlite":
-        pytest.skip("SQLite is upgraded by itself")
-    alembic(empty, "upgrade", "0001")
-    with pytest.raises(StorageUnusable, match="db upgrade"):
-        prepare(empty)
-    assert prepare(empty, may_upgrade=True) == [f"migrated from 0001 to {HEAD}"]
-
-
-def test_batches_that_handlers_have_made_are_still_theirs_after_an_upgrade(empty: sa.Engine):
-    alembic(empty, "upgrade", "0006")
-    with empty.begin() as tx:
-        stock = Stock(tx)
-        stock.first_organization()
-        parent = make_handler_job(tx, stock.new_job(job_type=JobType.JOB, handler="h"), QueueRules(3), now=NOW)
-        made = stock.job(metadata={"parent_job_id": parent.id, "child_key": "mine"})
-        stock.job(metadata={"parent_job_id": "job-of-before", "child_key": "mine"})
-    prepare(empty, may_upgrade=True)
+def test_a_schema_of_before_the_first_release_is_refused_and_left_alone(empty: sa.Engine):
+    prepare(empty)
+    set_revision(empty, "0007")
+    with pytest.raises(StorageUnusable, match=r"before the first release \(schema 0007\).*another database_url\.$"):
+        prepare(empty, may_upgrade=True)
     with empty.connect() as tx:
-        assert child_of(tx, Child(parent.id, "mine")) == made.id
-        assert child_of(tx, Child(parent.id, "other")) is None
+        assert migrate.revision_of(tx) == "0007"
+        assert tx.execute(sa.text("SELECT count(*) FROM leader_epoch")).scalar() == 1
 
 
-def test_an_old_sqlite_file_is_copied_before_it_is_upgraded(empty: sa.Engine):
-    if empty.dialect.name != "sqlite":
+@pytest.fixture
+def next_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Let this program be a later one, which has one more migration; its revision."""
+    scripts = tmp_path / "migrations"
+    shutil.copytree(migrate.SCRIPTS, scripts)
+    (scripts / "versions" / "0002_next.py").write_text(
+        "from alembic import op\n"
+        f'revision, down_revision = "v0002", "{HEAD}"\n'
+        "def upgrade():\n"
+        '    op.execute("CREATE TABLE novelties (id INTEGER)")\n'
+    )
+    monkeypatch.setattr(migrate, "SCRIPTS", scripts)
+    monkeypatch.setattr(migrate, "HEAD", "v0002")
+    return "v0002"
+
+
+@pytest.fixture
+def old(empty: sa.Engine, next_release: str) -> sa.Engine:
+    alembic(empty, "upgrade", HEAD)
+    return empty
+
+
+def test_an_old_schema_on_postgresql_waits_for_a_person(old: sa.Engine, next_release: str):
+    if old.dialect.name == "sqlite":
+        pytest.skip("SQLite is upgraded by itself")
+    with pytest.raises(StorageUnusable, match="db upgrade"):
+        prepare(old)
+    assert prepare(old, may_upgrade=True) == [f"migrated from {HEAD} to {next_release}"]
+
+
+def test_an_old_sqlite_file_is_copied_before_it_is_upgraded(old: sa.Engine, next_release: str):
+    if old.dialect.name != "sqlite":
         pytest.skip("PostgreSQL is backed up with its own tools")
-    alembic(empty, "upgrade", "0001")
-    with empty.begin() as tx:
+    with old.begin() as tx:
         tx.execute(sa.text("INSERT INTO organizations (public_id, name, created_at) VALUES ('org-1', 'x', '2026')"))
-    backed_up, migrated = prepare(empty)
+    backed_up, migrated = prepare(old)
     copy = Path(backed_up.removeprefix("backed up to "))
-    assert migrated == f"migrated from 0001 to {HEAD}"
+    assert migrated == f"migrated from {HEAD} to {next_release}"
     with sqlite3.connect(copy) as connection:
-        assert connection.execute("SELECT version_num FROM alembic_version").fetchone() == ("0001",)
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchone() == (HEAD,)
         assert connection.execute("SELECT public_id FROM organizations").fetchall() == [("org-1",)]
     connection.close()
-    with empty.connect() as tx:
+    with old.connect() as tx:
         assert tx.execute(sa.text("SELECT public_id FROM organizations")).scalars().all() == ["org-1"]

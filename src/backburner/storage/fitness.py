@@ -11,7 +11,7 @@ from backburner.errors import StorageUnusable
 from backburner.storage.tables import metadata
 
 REVISIONS, OURS = "alembic_version", "leader_epoch"  #: tables by which a database of ours is known
-_REVISION = re.compile(r"[0-9]{4}")
+_REVISION = re.compile(r"v?[0-9]{4}")  # without v: of before the first release
 
 _FACTS = sa.text("""
 SELECT current_setting('server_encoding') AS encoding, current_database() AS name, current_schema() AS schema,

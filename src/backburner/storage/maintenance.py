@@ -222,7 +222,8 @@ def integrity_finding(url: str) -> Finding:
 def _schema(tx: sa.Connection) -> Finding:
     fitness.require_usable(tx)
     found = migrate.schema_of(tx)
-    return Finding("schema", found is migrate.Schema.CURRENT, f"{found.value}; this program knows {HEAD}")
+    reason = migrate.refusal(found, migrate.revision_of(tx))
+    return Finding("schema", found is migrate.Schema.CURRENT, reason or f"{found.value}; this program knows {HEAD}")
 
 
 def _rule(tx: sa.Connection, what: str, violations: Callable[[], sa.Select[Any]]) -> Finding:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from backburner.errors import StorageUnavailable, StorageUnusable
 from backburner.private_files import free_name
 from backburner.storage import backups, fitness, postgresql
-from backburner.storage.migrations import HEAD
+from backburner.storage.migrations import HEAD, UNRELEASED
 from backburner.storage.urls import parse_url
 
 LOCK_KEY = zlib.crc32(b"backburner migrations")  # not the leader's
@@ -25,6 +25,7 @@ class Schema(StrEnum):
     """How a database's schema relates to this program's."""
 
     EMPTY = "empty"
+    UNRELEASED = "of before the first release"
     OLD = "old"
     CURRENT = "current"
     NEWER = "newer"
@@ -42,9 +43,23 @@ def schema_of(tx: sa.Connection) -> Schema:
     revision = revision_of(tx)
     if revision is None:
         return Schema.EMPTY
+    if revision in UNRELEASED:
+        return Schema.UNRELEASED
     if revision == HEAD:
         return Schema.CURRENT
     return Schema.NEWER if revision > HEAD else Schema.OLD
+
+
+def refusal(found: Schema, revision: str | None) -> str | None:
+    """Why this program can do nothing with such a database, and what to do about it; None when it can."""
+    if found is Schema.NEWER:
+        return f"The database's schema ({revision}) is newer than this program ({HEAD}). Install the newer backburner."
+    if found is Schema.UNRELEASED:
+        return (
+            f"The database was made before the first release (schema {revision}) and cannot be upgraded. It is left as "
+            "it is: finish its jobs with the version that made it, and give this one another database_url."
+        )
+    return None
 
 
 def prepare(
@@ -61,8 +76,8 @@ def prepare(
     `direct_url` leads to the same PostgreSQL database past a pooler.
 
     SQLite upgrades by itself, after a backup beside the file (with `keep_copy`). PostgreSQL is upgraded by itself only
-    when it is empty; an old schema needs `may_upgrade`. Raises StorageUnusable for a newer or an old schema,
-    StorageUnavailable when another instance keeps migrating.
+    when it is empty; an old schema needs `may_upgrade`. Raises StorageUnusable for a schema that is newer, old, or of
+    before the first release, StorageUnavailable when another instance keeps migrating.
     """
     if direct_url is not None:
         direct = postgresql.operating_engine(parse_url(direct_url))
@@ -74,10 +89,8 @@ def prepare(
         revision = revision_of(tx)
     if found is Schema.CURRENT:
         return []
-    if found is Schema.NEWER:
-        raise StorageUnusable(
-            f"The database's schema ({revision}) is newer than this program ({HEAD}). Install the newer backburner."
-        )
+    if reason := refusal(found, revision):
+        raise StorageUnusable(reason)
     if engine.dialect.name == "sqlite":
         return _upgrade_sqlite(engine, found if keep_copy else None, revision, now)
     if found is Schema.OLD and not may_upgrade:
