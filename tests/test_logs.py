@@ -107,3 +107,13 @@ def test_a_log_file_is_its_owners_from_the_beginning_also_after_it_was_rotated(t
     logging.getLogger("x").info("after the rotation")
     assert [file.stat().st_mode & 0o777 for file in (path, tmp_path / "log.1")] == [0o600, 0o600]
     assert "after the rotation" in path.read_text()
+
+
+def test_a_traceback_on_a_terminal_moves_no_cursor():
+    stream = io.StringIO()
+    logs.configure(level="info", log_format="text", stream=stream)
+    try:
+        raise ValueError("\x1b]0;owned\x07\r\u202eeman")
+    except ValueError:
+        structlog.get_logger().exception("it broke")
+    assert r"ValueError: \x1b]0;owned\x07\r\u202eeman" in stream.getvalue().splitlines()

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import click
 
 from backburner.cli.exits import Exit, exit_code, lines, only_cause
+from backburner.cli.output import say
 from backburner.cli.root import root
 from backburner.errors import BackburnerError
 
@@ -43,7 +44,7 @@ def _fail(error: BaseException) -> int:
     if not isinstance(cause, BackburnerError):
         raise error
     for line in lines(cause):
-        click.echo(line, err=True)
+        say(line)
     return exit_code(cause)
 
 

@@ -12,6 +12,7 @@ from typing import TextIO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from backburner.plain_text import many_lines, one_line
 from backburner.private_files import make_private
 from backburner.redaction import redacted
 from backburner.setting_fields import SettingError
@@ -100,10 +101,10 @@ def _redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict
 
 def _on_one_line(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """What others sent us cannot write lines of its own into the log, nor move a terminal's cursor."""
-    return {key: value if key in _MULTILINE else _printable(value) for key, value in event.items()}
+    return {key: _harmless(key, value) for key, value in event.items()}
 
 
-def _printable(value: object) -> object:
-    if not isinstance(value, str) or value.isprintable():
+def _harmless(key: str, value: object) -> object:
+    if not isinstance(value, str):
         return value
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in value)
+    return many_lines(value) if key in _MULTILINE else one_line(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import httpx2
@@ -95,12 +96,34 @@ def test_a_job_is_shown_verbatim_as_json(terminal):
 
 def test_a_server_cannot_write_control_characters_to_the_terminal(terminal):
     ran = terminal.run("jobs", "get", "job-1", answers=[ok(job() | {"error": "\x1b[2J\nfake"})])
-    assert "error:                �[2J�fake" in ran.out.splitlines()
+    assert r"error:                \x1b[2J\nfake" in ran.out.splitlines()
 
 
 def test_jobs_are_deleted_one_by_one(terminal):
-    ran = terminal.run("jobs", "delete", "job-1", "job-2", answers=[ok(job())])
+    ran = terminal.run("jobs", "delete", "job-1", "job-2", "--yes", answers=[ok(job())])
     assert (ran.code, ran.server.paths) == (0, ["DELETE /v1/jobs/job-1", "DELETE /v1/jobs/job-2"])
+
+
+class Keyboard(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("typed", "code", "asked"),
+    [("y\n", 0, ["DELETE /v1/jobs/job-1", "DELETE /v1/jobs/job-2"]), ("n\n", 1, []), ("\n", 1, []), ("", 130, [])],
+)
+def test_jobs_are_deleted_only_when_the_person_says_so(terminal, monkeypatch, typed, code, asked):
+    monkeypatch.setattr("sys.stdin", Keyboard(typed))
+    ran = terminal.run("jobs", "delete", "job-1", "job-2", answers=[ok(job())])
+    assert (ran.code, ran.server.paths) == (code, asked)
+    assert "Delete job-1, job-2 with all items and results? [y/N]" in ran.err
+
+
+def test_jobs_are_not_deleted_where_nobody_can_be_asked(terminal, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    ran = terminal.run("jobs", "delete", "job-1", answers=[ok(job())])
+    assert (ran.code, ran.err, ran.server.asked) == (2, "Error: There is no terminal to ask at; say --yes.\n", [])
 
 
 @pytest.mark.parametrize(

@@ -87,4 +87,4 @@ def test_a_refusal_names_the_field(terminal, csv_file):
     ran = terminal.run("ingest", csv_file, answers=answers)
     assert ran.code == 1
     assert "Give a template." in ran.err
-    assert terminal.run("ingest", "missing.csv").code == 1
+    assert terminal.run("ingest", "missing.csv").code == 2

@@ -141,6 +141,15 @@ def test_waiting_is_limited_to_what_the_server_allows():
     assert server.paths == ["GET /v1/jobs/job-1?wait=60"]
 
 
+@pytest.mark.parametrize(
+    ("job_id", "part"), [("../admin/keys?x#y", "..%2Fadmin%2Fkeys%3Fx%23y"), ("a\x1b\n", "a%1B%0A"), ("..", "%2E%2E")]
+)
+def test_an_id_is_one_part_of_the_path_whatever_it_is(job_id, part):
+    server = script(ok(job()))
+    client(server).delete(job_id)
+    assert server.paths == [f"DELETE /v1/jobs/{part}"]
+
+
 def test_a_held_answer_may_wait_for_the_end():
     server = script(ok(job()))
     client(server).job("job-1", wait=5, until="ended")

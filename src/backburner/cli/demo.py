@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import tempfile
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -17,6 +18,7 @@ from backburner import logs, signing
 from backburner.cli import demo_agents, demo_batch
 from backburner.cli.exits import Exit
 from backburner.cli.output import say, show
+from backburner.cli.progress import display
 from backburner.cli.world import World, pass_world
 from backburner.client import Client
 from backburner.serving import process
@@ -102,8 +104,9 @@ class _Demo:
 
     async def _conduct(self, ready: process.Ready, receiver: WebhookReceiver, callback_url: str) -> Exit:
         say(f"Server:   {ready.url} on a temporary database, with a simulated provider")
-        with Client(ready.url, ready.admin_key) as client:
-            work = partial(self.story.run, self.world, client, self.count, callback_url)
+        # Its thread is given up by Ctrl-C and could not give the terminal back.
+        with Client(ready.url, ready.admin_key) as client, closing(display(self.world.monotonic)) as shown:
+            work = partial(self.story.run, self.world, client, self.count, callback_url, shown)
             ended = await trio.to_thread.run_sync(work, abandon_on_cancel=True)
         webhook: dict[str, Any] | None = None
         with trio.move_on_after(_WEBHOOK_SECONDS):

@@ -16,7 +16,7 @@ from backburner.app import App
 from backburner.cli.exits import CommandError
 from backburner.cli.following import until_end
 from backburner.cli.output import say, show
-from backburner.cli.progress import display
+from backburner.cli.progress import Display
 from backburner.cli.world import World
 from backburner.client import Client, Job
 from backburner.client.conversations import Step
@@ -60,13 +60,13 @@ def requests(count: int) -> Iterator[dict[str, Any]]:
         yield {"custom_id": f"agent-{index:04}", "params": params}
 
 
-def run(world: World, client: Client, agents: int, callback_url: str) -> Ended:
+def run(world: World, client: Client, agents: int, callback_url: str, shown: Display) -> Ended:
     """Start the agents and follow them to their end. For a thread."""
     began = world.monotonic()
     say(f"Starting {agents:,} agents with two tools, {ROUNDS} rounds each …")
     options = {"tools": ["weather", "convert"], "max_rounds": ROUNDS}
     job = client.submit(requests(agents), agent=options, callback_url=callback_url)
-    job = until_end(client, job, display(world.monotonic))
+    job = until_end(client, job, shown)
     return Ended(job=job, rounds=_steps(client, job), seconds=world.monotonic() - began)
 
 

@@ -13,7 +13,7 @@ import msgspec
 from backburner.cli.exits import CommandError
 from backburner.cli.following import until_end
 from backburner.cli.output import say, show
-from backburner.cli.progress import display
+from backburner.cli.progress import Display
 from backburner.cli.world import World
 from backburner.client import Client, Job
 from backburner.client.results import Usage
@@ -54,12 +54,12 @@ class Ended:
     seconds: float
 
 
-def run(world: World, client: Client, items: int, callback_url: str) -> Ended:
+def run(world: World, client: Client, items: int, callback_url: str, shown: Display) -> Ended:
     """Submit a batch, follow it to its end, and read its results. For a thread."""
     began = world.monotonic()
     say(f"Submitting {items:,} requests …")
     job = client.submit(requests(items), callback_url=callback_url)
-    job = until_end(client, job, display(world.monotonic))
+    job = until_end(client, job, shown)
     taken = world.monotonic() - began
     results = io.BytesIO()
     with client.results(job.id) as found:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from backburner.cli.exits import CommandError, Exit
 from backburner.cli.output import say, show, show_json
 from backburner.cli.progress import Display
@@ -13,7 +15,10 @@ def until_end(client: Client, job: Job, display: Display, timeout: float | None 
     with display:
         try:
             return client.wait(
-                job, timeout=timeout, on_progress=display.show, on_trouble=lambda error: say(f"{error} Trying again.")
+                job,
+                timeout=timeout,
+                on_progress=display.show,
+                on_trouble=lambda error: display.say(f"{error} Trying again."),
             )
         except WaitTimeout as error:
             raise CommandError(f"{error} {how_to_resume(job.id)}", Exit.TIMEOUT) from None
@@ -30,4 +35,4 @@ def accepted(job: Job, *, as_json: bool) -> int:
 
 
 def how_to_resume(job_id: str) -> str:
-    return f"Watch it with: backburner watch {job_id}"
+    return f"Watch it with: backburner watch {shlex.quote(job_id)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -124,24 +125,28 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _uploaded(client: Client, path: str, resume: str | None) -> File:
-    console = Console(stderr=True)
-    columns = (TextColumn("uploading"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     begun: list[File] = []
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("", total=None)
-        try:
+    try:
+        with _upload_bar() as bar:
+            task = bar.add_task("", total=None)
             return client.upload_file(
                 path,
                 resume=resume,
                 on_begun=begun.append,
-                on_progress=lambda done, total: progress.update(task, completed=done, total=total, refresh=True),
+                on_progress=lambda done, total: bar.update(task, completed=done, total=total, refresh=True),
             )
-        except OSError as error:
-            raise CommandError(f"Cannot read {path}: {error.strerror}.") from None
-        except (ClientError, KeyboardInterrupt):
-            if begun:
-                say(f"Go on with: backburner ingest {path} --resume {begun[0].id}")
-            raise
+    except OSError as error:
+        raise CommandError(f"Cannot read {path}: {error.strerror}.", Exit.USAGE) from None
+    except (ClientError, KeyboardInterrupt):
+        if begun:
+            say(f"Go on with: backburner ingest {shlex.quote(path)} --resume {shlex.quote(begun[0].id)}")
+        raise
+
+
+def _upload_bar() -> Progress:
+    console = Console(stderr=True)
+    columns = (TextColumn("uploading"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, disable=not console.is_terminal)
 
 
 def _not_read(job: Job, *, as_json: bool) -> int:

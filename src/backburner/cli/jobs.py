@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from backburner.cli.asking import confirmed, yes_option
 from backburner.cli.connect import with_client
 from backburner.cli.exits import Exit
 from backburner.cli.following import accepted, how_to_resume
@@ -91,10 +92,13 @@ def get_job(_world: World, client: Client, job_id: str, as_json: bool) -> int:
 
 @jobs.command("delete")
 @click.argument("job_ids", metavar="JOB...", nargs=-1, required=True)
+@yes_option
 @json_option
 @with_client
-def delete_job(_world: World, client: Client, job_ids: Sequence[str], as_json: bool) -> int:
-    """Delete jobs that have ended, with their items and results."""
+def delete_job(_world: World, client: Client, job_ids: Sequence[str], yes: bool, as_json: bool) -> int:
+    """Delete jobs that have ended, with their items and results. Asks first; there is no way back."""
+    if not yes and not confirmed(f"Delete {', '.join(job_ids)} with all items and results?"):
+        return Exit.FAILED
     for job_id in job_ids:
         deleted = client.delete(job_id)
         if as_json:

@@ -1,4 +1,4 @@
-"""Data goes to standard output, messages to standard error."""
+"""Data goes to standard output, messages to standard error. Whatever is printed moves no cursor and colours nothing."""
 
 from __future__ import annotations
 
@@ -8,22 +8,24 @@ from typing import Any
 
 import click
 
+from backburner.plain_text import json_text, one_line
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 def say(message: str) -> None:
-    """A message for the person at the terminal."""
-    click.echo(message, err=True)
+    """A message of one line for the person at the terminal."""
+    click.echo(one_line(message), err=True)
 
 
 def show(text: str) -> None:
-    """Data that the command was asked for."""
-    click.echo(text)
+    """A line of the data that the command was asked for."""
+    click.echo(one_line(text))
 
 
 def show_json(value: object) -> None:
     """One JSON value on one line."""
-    click.echo(json.dumps(value, ensure_ascii=False))
+    click.echo(json_text(json.dumps(value, ensure_ascii=False)))
 
 
 def show_rows(rows: Iterable[dict[str, Any]], columns: Sequence[str]) -> None:
@@ -47,8 +49,7 @@ def _cell(value: object) -> str:
     if value in (None, {}, []):
         return "-"
     if isinstance(value, dict):
-        return " ".join(f"{key}={_cell(inner)}" for key, inner in value.items())
+        return " ".join(f"{one_line(str(key))}={_cell(inner)}" for key, inner in value.items())
     if isinstance(value, list):
         return ",".join(map(_cell, value))
-    text = str(value).lower() if isinstance(value, bool) else str(value)
-    return text if text.isprintable() else "".join(c if c.isprintable() else "�" for c in text)
+    return str(value).lower() if isinstance(value, bool) else one_line(str(value))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
+from threading import Lock
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import attrs
 from rich.console import Console
@@ -17,8 +19,11 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
+from backburner.cli.output import say
 from backburner.client.results import Counts, Job
+from backburner.plain_text import one_line
 
 _LINE_EVERY = 5.0  # seconds
 
@@ -27,6 +32,12 @@ class Display(Protocol):
     """Shows a job again and again; a context manager that gives the terminal back."""
 
     def show(self, job: Job) -> None: ...
+
+    def say(self, message: str) -> None:
+        """A message for the person at the terminal, beside what is shown."""
+
+    def close(self) -> None:
+        """Give the terminal back for good, also while another thread goes on showing."""
 
     def __enter__(self) -> Self: ...
 
@@ -38,7 +49,7 @@ class Display(Protocol):
 def display(monotonic: Callable[[], float]) -> Display:
     """What suits standard error."""
     console = Console(stderr=True)
-    return Bar(console) if console.is_terminal else Lines(console, monotonic)
+    return Bar(console) if console.is_terminal else Lines(monotonic)
 
 
 class Bar:
@@ -46,10 +57,10 @@ class Bar:
 
     def __init__(self, console: Console) -> None:
         self._progress = Progress(
-            TextColumn("{task.fields[status]:<9}"),
+            TextColumn("{task.fields[status]:<9}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[outcomes]}"),
+            TextColumn("{task.fields[outcomes]}", markup=False),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
@@ -57,6 +68,8 @@ class Bar:
             speed_estimate_period=120,
         )
         self._task: TaskID = self._progress.add_task("", total=None, status="", outcomes="")
+        self._turn = Lock()  # of starting and closing
+        self._is_closed = False
 
     def show(self, job: Job) -> None:
         done, total = extent(job)
@@ -64,13 +77,24 @@ class Bar:
             self._task,
             total=total,
             completed=done,
-            status=job.status,
-            outcomes=said(job) if job.request_counts is None else outcomes(job.counts),
+            status=one_line(job.status),
+            outcomes=one_line(said(job)) if job.request_counts is None else outcomes(job.counts),
             refresh=True,
         )
 
+    def say(self, message: str) -> None:
+        # Through the bar's console: anything else writes into the bar.
+        self._progress.console.print(Text(one_line(message)), soft_wrap=True)
+
+    def close(self) -> None:
+        with self._turn:
+            self._is_closed = True
+            self._progress.stop()
+
     def __enter__(self) -> Self:
-        self._progress.start()
+        with self._turn:
+            if not self._is_closed:
+                self._progress.start()
         return self
 
     def __exit__(
@@ -83,7 +107,6 @@ class Bar:
 class Lines:
     """A line when the status changes, and every few seconds while counts do."""
 
-    _console: Console
     _monotonic: Callable[[], float]
     _status: str = ""
     _finished: float = 0
@@ -95,7 +118,13 @@ class Lines:
         if job.status == self._status and not late:
             return
         self._status, self._finished, self._shown_at = job.status, done, now
-        self._console.print(line(job), markup=False, highlight=False, soft_wrap=True)
+        say(line(job))
+
+    def say(self, message: str) -> None:
+        say(message)
+
+    def close(self) -> None:
+        return None
 
     def __enter__(self) -> Self:
         return self
@@ -118,13 +147,25 @@ def extent(job: Job) -> tuple[float, float | None]:
     """How far a job is, of how much: items, or whatever its handler counts."""
     if job.request_counts is not None:
         return job.counts.finished, job.counts.total
-    progress = job.metadata.get("progress") or {}
-    return progress.get("processed", 0), progress.get("total")
+    progress = _progress(job)
+    return _number(progress.get("processed")) or 0, _number(progress.get("total"))
 
 
 def said(job: Job) -> str:
     """The last word of the job's handler."""
-    return str((job.metadata.get("progress") or {}).get("message", ""))
+    return str(_progress(job).get("message", ""))
+
+
+def _progress(job: Job) -> Mapping[str, Any]:
+    """What the handler said last. Metadata is whatever somebody has written there."""
+    progress = job.metadata.get("progress")
+    return progress if isinstance(progress, dict) else {}
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.maxsize:  # not NaN either
+        return value
+    return None
 
 
 def outcomes(counts: Counts) -> str:

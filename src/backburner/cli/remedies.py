@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -61,7 +62,7 @@ def _unknown(batch: str, facts: Mapping[str, Any]) -> Remedy:
 
 def _decisions(batch: str, facts: Mapping[str, Any]) -> tuple[str, ...]:
     candidates = facts["candidates"] or ["PROVIDER_BATCH"]
-    adoptions = [f"backburner batches adopt {batch} {candidate}" for candidate in candidates]
+    adoptions = [f"backburner batches adopt {batch} {candidate}" for candidate in map(shlex.quote, candidates)]
     return (*adoptions, f"backburner batches abandon {batch} && backburner retry {facts['job']}")
 
 

@@ -33,7 +33,8 @@ def follow(world: World, client: Client, job: Job, timeout: float | None) -> Job
     try:
         return until_end(client, job, display(world.monotonic), timeout)
     except KeyboardInterrupt:
-        say(f"\nDetached. The job runs on. {how_to_resume(job.id)}")
+        say("")  # behind the ^C
+        say(f"Detached. The job runs on. {how_to_resume(job.id)}")
         return None
 
 

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Generic, Literal, TypeVar, cast
+from urllib.parse import quote
 
 import attrs
 import msgspec
@@ -29,6 +30,11 @@ _job = record(Job)
 
 def an_object(value: Any) -> dict[str, Any]:
     return cast("dict[str, Any]", value)
+
+
+def segment(text: str) -> str:
+    """An id as a part of a path, whatever it is: never more than one part, and none that leads elsewhere."""
+    return quote(text, safe="") if text.strip(".") else text.replace(".", "%2E")
 
 
 @attrs.frozen(kw_only=True)
@@ -119,22 +125,22 @@ def _send(upload: Upload, read: Callable[[Any], T], key: str | None) -> Ask[T]:
 
 
 def batch(job_id: str) -> Ask[Job]:
-    return Ask(method="GET", path=f"/v1/batches/{job_id}", read=_job)
+    return Ask(method="GET", path=f"/v1/batches/{segment(job_id)}", read=_job)
 
 
 def items(job_id: str, filters: Mapping[str, Any]) -> Ask[Page[Item]]:
-    return listing(f"/v1/batches/{job_id}/items", record(Item), filters)
+    return listing(f"/v1/batches/{segment(job_id)}/items", record(Item), filters)
 
 
 def results(job_id: str, statuses: Sequence[str]) -> Ask[None]:
     params = {"status": list(statuses)} if statuses else None
-    path = f"/v1/batches/{job_id}/results"
+    path = f"/v1/batches/{segment(job_id)}/results"
     return Ask(method="GET", path=path, params=params, read=_nothing, patience=_STREAMING)
 
 
 def retry(job_id: str, statuses: Sequence[str], custom_ids: Sequence[str], key: str | None) -> Ask[Job]:
     chosen = {"custom_ids": list(custom_ids)} if custom_ids else {"statuses": list(statuses)}
-    return Ask(method="POST", path=f"/v1/batches/{job_id}/retry", json=chosen, read=_job, idempotency_key=key)
+    return Ask(method="POST", path=f"/v1/batches/{segment(job_id)}/retry", json=chosen, read=_job, idempotency_key=key)
 
 
 # --- jobs ----------------------------------------------------------------------------------------------------
@@ -144,7 +150,7 @@ def job(job_id: str, wait: float = 0.0, until: Until = "changed") -> Ask[Job]:
     params = {"wait": f"{min(wait, LONGEST_WAIT):g}"} if wait > 0 else None
     if params and until != "changed":
         params["until"] = until
-    return Ask(method="GET", path=f"/v1/jobs/{job_id}", params=params, read=_job, patience=wait)
+    return Ask(method="GET", path=f"/v1/jobs/{segment(job_id)}", params=params, read=_job, patience=wait)
 
 
 def jobs(filters: Mapping[str, Any]) -> Ask[Page[Job]]:
@@ -157,30 +163,30 @@ def create_job(fields: Mapping[str, Any], key: str | None) -> Ask[Job]:
 
 def update_job(job_id: str, fields: Mapping[str, Any]) -> Ask[Job]:
     # Repeated after a lost answer a change of status would be refused.
-    return Ask(method="PATCH", path=f"/v1/jobs/{job_id}", json=dict(fields), read=_job, repeatable=False)
+    return Ask(method="PATCH", path=f"/v1/jobs/{segment(job_id)}", json=dict(fields), read=_job, repeatable=False)
 
 
 def cancel(job_id: str) -> Ask[Job]:
-    return Ask(method="POST", path=f"/v1/jobs/{job_id}/cancel", read=_job)
+    return Ask(method="POST", path=f"/v1/jobs/{segment(job_id)}/cancel", read=_job)
 
 
 def delete(job_id: str) -> Ask[Job]:
     # Repeated after a lost answer it would say 404.
-    return Ask(method="DELETE", path=f"/v1/jobs/{job_id}", read=_job, repeatable=False)
+    return Ask(method="DELETE", path=f"/v1/jobs/{segment(job_id)}", read=_job, repeatable=False)
 
 
 def events(job_id: str | None, last_event_id: str) -> Ask[None]:
-    path = "/v1/events" if job_id is None else f"/v1/jobs/{job_id}/events"
+    path = "/v1/events" if job_id is None else f"/v1/jobs/{segment(job_id)}/events"
     known = {"last-event-id": last_event_id} if last_event_id else {}
     return Ask(method="GET", path=path, more_headers=known, read=_nothing, patience=_STREAMING)
 
 
 def deliveries(job_id: str) -> Ask[Page[Delivery]]:
-    return listing(f"/v1/jobs/{job_id}/deliveries", record(Delivery), {})
+    return listing(f"/v1/jobs/{segment(job_id)}/deliveries", record(Delivery), {})
 
 
 def redeliver(job_id: str, delivery_id: str) -> Ask[Delivery]:
-    path = f"/v1/jobs/{job_id}/deliveries/{delivery_id}/redeliver"
+    path = f"/v1/jobs/{segment(job_id)}/deliveries/{segment(delivery_id)}/redeliver"
     return Ask(method="POST", path=path, read=record(Delivery))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from backburner.client.asks import Ask, Page, listing
+from backburner.client.asks import Ask, Page, listing, segment
 from backburner.client.results import Job, Usage, record
 
 #: Which lists of steps and messages there are: by how the id of what they belong to begins.
@@ -84,7 +84,7 @@ def runs(filters: Mapping[str, Any]) -> Ask[Page[Run]]:
 
 
 def run(run_id: str) -> Ask[Run]:
-    return Ask(method="GET", path=f"/v1/runs/{run_id}", read=record(Run))
+    return Ask(method="GET", path=f"/v1/runs/{segment(run_id)}", read=record(Run))
 
 
 def start_run(params: Mapping[str, Any], fields: Mapping[str, Any], key: str | None) -> Ask[Job]:
@@ -93,22 +93,22 @@ def start_run(params: Mapping[str, Any], fields: Mapping[str, Any], key: str | N
 
 
 def fork_run(run_id: str, fields: Mapping[str, Any], key: str | None) -> Ask[Job]:
-    path = f"/v1/runs/{run_id}/fork"
+    path = f"/v1/runs/{segment(run_id)}/fork"
     return Ask(method="POST", path=path, json=dict(fields), read=record(Job), idempotency_key=key)
 
 
 def steps(whose: str, filters: Mapping[str, Any]) -> Ask[Page[Step]]:
     """`whose` is the id of a job or of a run. Raises ValueError for another."""
-    return listing(f"/v1/{_kind(whose, _STEPS_OF)}/{whose}/steps", record(Step), filters)
+    return listing(f"/v1/{_kind(whose, _STEPS_OF)}/{segment(whose)}/steps", record(Step), filters)
 
 
 def step(step_id: str) -> Ask[Step]:
-    return Ask(method="GET", path=f"/v1/steps/{step_id}", read=record(Step))
+    return Ask(method="GET", path=f"/v1/steps/{segment(step_id)}", read=record(Step))
 
 
 def messages(whose: str, filters: Mapping[str, Any]) -> Ask[Page[Message]]:
     """`whose` is the id of a job, of a run or of a step. Raises ValueError for another."""
-    return listing(f"/v1/{_kind(whose, _MESSAGES_OF)}/{whose}/messages", record(Message), filters)
+    return listing(f"/v1/{_kind(whose, _MESSAGES_OF)}/{segment(whose)}/messages", record(Message), filters)
 
 
 def _kind(whose: str, known: Mapping[str, str]) -> str:

@@ -12,7 +12,7 @@ from typing import IO, Any
 
 import attrs
 
-from backburner.client.asks import Ask, Page, an_object, listing
+from backburner.client.asks import Ask, Page, an_object, listing, segment
 from backburner.client.results import Job, record
 
 PART_BYTES = 4 * 1024 * 1024
@@ -76,7 +76,7 @@ def create_file(name: str, size: int | None, key: str | None) -> Ask[File]:
 
 
 def file(file_id: str) -> Ask[File]:
-    return Ask(method="GET", path=f"/v1/files/{file_id}", read=_file)
+    return Ask(method="GET", path=f"/v1/files/{segment(file_id)}", read=_file)
 
 
 def files(filters: Mapping[str, Any]) -> Ask[Page[File]]:
@@ -84,16 +84,16 @@ def files(filters: Mapping[str, Any]) -> Ask[Page[File]]:
 
 
 def delete_file(file_id: str) -> Ask[File]:
-    return Ask(method="DELETE", path=f"/v1/files/{file_id}", read=_file, repeatable=False)
+    return Ask(method="DELETE", path=f"/v1/files/{segment(file_id)}", read=_file, repeatable=False)
 
 
 def put_part(file_id: str, part: FilePart) -> Ask[dict[str, Any]]:
-    path = f"/v1/files/{file_id}/parts/{part.number}"
+    path = f"/v1/files/{segment(file_id)}/parts/{part.number}"
     return Ask(method="PUT", path=path, params={"sha256": part.sha256}, data=part.data, read=an_object)
 
 
 def complete_file(file_id: str, parts: int) -> Ask[File]:
-    path = f"/v1/files/{file_id}/complete"
+    path = f"/v1/files/{segment(file_id)}/complete"
     return Ask(method="POST", path=path, json={"parts": parts}, read=_file, patience=_CHECKING)
 
 

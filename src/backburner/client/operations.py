@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from backburner.client.asks import Ask, Page, an_object, listing
+from backburner.client.asks import Ask, Page, an_object, listing, segment
 from backburner.client.results import record
 
 
@@ -73,7 +73,7 @@ def scheduler() -> Ask[dict[str, Any]]:
 
 
 def scheduler_do(action: str) -> Ask[dict[str, Any]]:
-    return Ask(method="POST", path=f"/v1/admin/scheduler/{action}", read=an_object)
+    return Ask(method="POST", path=f"/v1/admin/scheduler/{segment(action)}", read=an_object)
 
 
 def provider_batches(filters: Mapping[str, Any]) -> Ask[Page[dict[str, Any]]]:
@@ -81,11 +81,11 @@ def provider_batches(filters: Mapping[str, Any]) -> Ask[Page[dict[str, Any]]]:
 
 
 def provider_batch(batch_id: str) -> Ask[dict[str, Any]]:
-    return Ask(method="GET", path=f"/v1/admin/batches/{batch_id}", read=an_object)
+    return Ask(method="GET", path=f"/v1/admin/batches/{segment(batch_id)}", read=an_object)
 
 
 def provider_batch_do(batch_id: str, action: str, fields: Mapping[str, Any]) -> Ask[dict[str, Any]]:
-    path = f"/v1/admin/batches/{batch_id}/{action}"
+    path = f"/v1/admin/batches/{segment(batch_id)}/{segment(action)}"
     return Ask(method="POST", path=path, json=dict(fields) or None, read=an_object)
 
 
@@ -115,7 +115,7 @@ def create_key(fields: Mapping[str, Any]) -> Ask[Key]:
 
 
 def revoke_key(key_id: str) -> Ask[Key]:
-    return Ask(method="DELETE", path=f"/v1/admin/keys/{key_id}", read=record(Key), repeatable=False)
+    return Ask(method="DELETE", path=f"/v1/admin/keys/{segment(key_id)}", read=record(Key), repeatable=False)
 
 
 def audit(filters: Mapping[str, Any]) -> Ask[Page[AuditEntry]]:
