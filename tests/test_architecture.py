@@ -203,8 +203,11 @@ def test_every_kind_of_error_is_caught_only_where_work_is_contained():
     assert catchers == {
         "backburner.actors.loops",
         "backburner.execution.failures",
+        "backburner.execution.processes",  # classes of the user's on their way into a process and back
         "backburner.http.guard",
         "backburner.ingestion.ingest",
+        "backburner.redaction",  # the text of an object of the user's
+        "backburner.signatures",  # a type of the user's that reads its input
     }
 
 

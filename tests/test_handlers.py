@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio  # noqa: TID251  # what it raises
 import itertools
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 from tests.scenes import HOOK
@@ -114,6 +116,91 @@ async def test_a_poison_job_stops_after_its_attempts_with_the_error_kept(autojum
     assert (ended.error["code"], ended.error["attempt"]) == ("handler_error", 2)
     assert ended.error["message"] == "2 errors: ValueError: v; OSError: o"
     assert len(ended.error["details"]["errors"]) == 2
+
+
+class Panic(BaseException):
+    """As native code raises it."""
+
+
+class NoText(Exception):
+    def __str__(self) -> str:
+        raise Panic
+
+
+@pytest.mark.parametrize("kind", [Panic, asyncio.CancelledError, GeneratorExit, SystemExit, NoText])
+@pytest.mark.parametrize("executor", ["async", "thread"])
+async def test_whatever_a_handler_raises_fails_its_attempt_with_backoff_and_nothing_else(
+    kind, executor, autojump_clock
+):
+    app, times = App(), []
+
+    def fail() -> None:
+        times.append(trio.current_time())
+        raise kind
+
+    async def fail_as_task() -> None:
+        fail()
+
+    app.handler("fail", max_attempts=2, backoff_seconds=2)(fail if executor == "thread" else fail_as_task)
+    app.handler("well")(well)
+    async with open_world() as world:
+        world.app = app
+        async with world.instance() as system:
+            ended = await world.ended(system, await queue(world, "fail", system=system))
+            assert (ended.status, ended.error["code"], ended.error["attempt"]) == (JobStatus.FAILED, "handler_error", 2)
+            assert kind.__name__ in ended.error["message"]
+            assert 1 <= times[1] - times[0] <= 2.1
+            assert (await world.ended(system, await queue(world, "well", system=system))).status == JobStatus.COMPLETED
+
+
+async def well() -> None:
+    await trio.lowlevel.checkpoint()
+
+
+async def test_a_fault_of_the_server_is_tried_again_as_soon_as_one_of_the_handler(autojump_clock, monkeypatch):
+    app, calls = App(), itertools.count()
+    app.handler("well", backoff_seconds=2)(well)
+
+    def broken(*_: object) -> object:
+        if not next(calls):
+            raise RuntimeError("a bug of ours")
+        return accepted(*_)
+
+    monkeypatch.setattr(runner, "accepted", broken)
+    ended, _ = await run_one(app, "well")
+    assert (ended.status, next(calls)) == (JobStatus.COMPLETED, 2)
+    assert ended.total_duration_ns < 4e9
+
+
+class Trap(msgspec.Struct):
+    """An input that goes off when it is read."""
+
+    def __post_init__(self) -> None:
+        raise Panic
+
+
+async def test_an_input_whose_type_raises_is_an_invalid_one(autojump_clock):
+    app = App()
+
+    @app.handler("fall")
+    async def fall(into: Trap) -> None: ...
+
+    ended, _ = await run_one(app, "fall", {"into": {}})
+    assert (ended.error["code"], ended.error["attempt"]) == ("invalid_input", 1)
+
+
+async def test_what_was_said_of_progress_is_not_changed_behind_its_back(autojump_clock):
+    app = App()
+
+    @app.handler("say")
+    async def say(ctx) -> None:
+        rows: list[object] = [1]
+        ctx.progress(rows=rows)
+        rows[0] = object()  # no JSON
+        await trio.sleep(1)
+
+    ended, _ = await run_one(app, "say")
+    assert (ended.status, ended.metadata["progress"]) == (JobStatus.COMPLETED, {"rows": [1]})
 
 
 async def test_a_handler_may_say_that_trying_again_is_useless_or_when_it_is_not(autojump_clock):

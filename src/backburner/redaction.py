@@ -46,4 +46,7 @@ def redacted_text(text: str) -> str:
 def _as_text(value: object) -> str:
     if isinstance(value, bytes):
         return value.decode("utf-8", "backslashreplace")
-    return repr(value) if isinstance(value, BaseException) else str(value)
+    try:
+        return repr(value) if isinstance(value, BaseException) else str(value)
+    except Exception:  # of the user's classes; the rest of the event is worth telling
+        return f"({type(value).__name__}, of which nothing can be told)"

@@ -26,7 +26,12 @@ class Signature:
 
     def arguments(self, given: Any) -> dict[str, Any]:
         """The arguments by name, of the hinted types. Raises msgspec.ValidationError, which names the field."""
-        found = msgspec.convert({} if given is None else given, self.fields)
+        try:
+            found = msgspec.convert({} if given is None else given, self.fields)
+        except (msgspec.ValidationError, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # of a hinted type, which is code of the user's
+            raise msgspec.ValidationError(f"A type of the input raised {type(error).__name__}") from error
         return {name: getattr(found, name) for name in self.fields.__struct_fields__}
 
     def output(self, value: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
 import attrs
@@ -45,6 +45,41 @@ async def sleep() -> None:
 @app.tool()
 async def endless() -> str:
     return "x" * 300_000
+
+
+class Panic(BaseException):
+    """As native code raises it."""
+
+
+class Trap(msgspec.Struct):
+    def __post_init__(self) -> None:
+        raise Panic
+
+
+@app.tool()
+async def panic() -> None:
+    raise Panic("native code gave up")
+
+
+@app.tool()
+def fall(into: Trap) -> None: ...
+
+
+class Nowhere(tzinfo):
+    """Goes off when a time is written."""
+
+    def utcoffset(self, _: object) -> timedelta:
+        raise Panic("nowhere")
+
+    dst = utcoffset
+
+    def tzname(self, _: object) -> str:
+        return "nowhere"
+
+
+@app.tool()
+async def odd() -> Any:
+    return datetime(2026, 1, 1, tzinfo=Nowhere())
 
 
 def call(name: str, given: str, url: str | None = None) -> StartedCall:
@@ -106,6 +141,9 @@ async def made(autojump_clock) -> AsyncIterator[Made]:
         ("divide", '{"a":"x"}', (True, "ValidationError: Expected `float`, got `str` - at `$.a`")),
         ("divide", '{"a":1,"c":1}', (True, "ValidationError: Object contains unknown field `c`")),
         ("nothing", "{}", (True, "There is no tool 'nothing' here.")),
+        ("panic", "{}", (True, "Panic: native code gave up")),
+        ("fall", '{"into":{}}', (True, "ValidationError: A type of the input raised Panic")),
+        ("odd", "{}", (True, "Panic: nowhere")),
         ("endless", "{}", (True, "The tool's result is larger than 262144 bytes.")),
     ],
 )

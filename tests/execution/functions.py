@@ -41,3 +41,26 @@ def tell(ctx, words):
     for number in range(words):
         ctx.progress(number, words)
     return ctx.job_id
+
+
+class Panic(BaseException):
+    """As native code raises it."""
+
+
+def panic():
+    raise Panic("native code gave up")
+
+
+def ctrl_c():
+    raise KeyboardInterrupt
+
+
+class Bomb:
+    """Goes off in the process that it is sent to."""
+
+    def __reduce__(self):
+        return panic, ()
+
+
+def bomb():
+    return Bomb()

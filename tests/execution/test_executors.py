@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import asynccontextmanager
@@ -73,6 +74,15 @@ async def test_a_task_that_ignores_its_cancellation_is_abandoned_and_keeps_its_p
         assert (places.taken, places.abandoned, places.free) == (1, 1, 2)
         await trio.sleep(100)
         assert (places.taken, places.abandoned) == (0, 0)
+
+
+@pytest.mark.parametrize("function", [functions.panic, functions.ctrl_c, sys.exit])
+async def test_nothing_that_a_thread_raises_leaves_it(function):
+    async with opened() as executors:
+        with pytest.raises(WorkFailed) as failed:
+            await call(executors, function, "thread")
+        assert failed.value.code == "handler_error"
+        assert await call(executors, functions.add, "thread", a=2, b=3) == 5
 
 
 async def test_plain_functions_run_in_place_where_the_clock_is_virtual(autojump_clock):
@@ -156,4 +166,11 @@ async def test_processes_compute_are_killed_limited_and_replaced(tmp_path):
         with pytest.raises(WorkFailed) as local:
             await call(executors, functions.add, "process", a=1, b=threading.Lock())
         assert local.value.code == "not_picklable"
+        for function, code in ((functions.panic, "handler_error"), (functions.ctrl_c, "handler_error")):
+            with pytest.raises(WorkFailed) as fatal:
+                await call(executors, function, "process")
+            assert fatal.value.code == code
+        with pytest.raises(WorkFailed, match="Panic: native code gave up") as fatal:
+            await call(executors, functions.bomb, "process")  # raises where it is unpacked: here
+        assert fatal.value.code == "not_picklable"
         assert await call(executors, functions.add, "process", a=1, b=2) == 3

@@ -232,6 +232,7 @@ class Runner:
         command = ended_otherwise(running.claim, running.handler, failure, None, now=now, random=self.random)
         if command is not None:
             await self.writes.durable(command)
+            self.freed()  # it may be in the queue again
 
 
 def accepted(handler: Handler, value: Any) -> tuple[Any, int] | WorkFailed:

@@ -14,6 +14,7 @@ from backburner.app import Tool
 from backburner.clock import Clock
 from backburner.errors import WorkFailed
 from backburner.execution.executors import Executors
+from backburner.execution.failures import Raised, outcome_of
 from backburner.signatures import CONTEXT
 from backburner.storage.accounts import signing_secrets
 from backburner.storage.database import Database
@@ -71,11 +72,12 @@ class Toolbox:
                 timeout_seconds=tool.timeout_seconds,
                 name=f"tool {tool.name}",
             )
-            return returned(tool.signature.output(value))
         except WorkFailed as error:
             return failed(str(error))
-        except (msgspec.MsgspecError, TypeError, ValueError) as error:  # the input, or what the tool has returned
+        except msgspec.ValidationError as error:
             return failed(f"{type(error).__name__}: {error}")
+        plain = outcome_of(tool.signature.output, {"value": value})
+        return failed(plain.message) if isinstance(plain, Raised) else returned(plain.value)
 
 
 @attrs.frozen(kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from itertools import count
 from typing import Any
 
@@ -48,7 +48,8 @@ class _Run:
         """Something came from the worker that runs it."""
         if said != STARTED:
             if self.said is not None:
-                self.said(msgspec.json.decode(said, type=tuple[str, dict[str, Any]])[1])
+                with suppress(msgspec.DecodeError):  # not of a worker of ours
+                    self.said(msgspec.json.decode(said, type=tuple[str, dict[str, Any]])[1])
         elif self.has_begun:
             self.lose(WorkFailed("worker_lost", "The worker that ran it was lost, and the cluster began again."))
         else:

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 import attrs
 
 from backburner.execution import worker
-from backburner.execution.failures import Outcome, Raised, outcome_of
+from backburner.execution.failures import Outcome, Raised, nothing, outcome_of
 from backburner.execution.reports import RemoteContext
 from backburner.signatures import CONTEXT
 
@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def _outcome(call: bytes, out: BinaryIO) -> Outcome:
-    read = outcome_of(_read, {"call": call})
+    read = outcome_of(_read, {"call": call}, is_ours=nothing)
     if isinstance(read, Raised):
         message = f"The function cannot be imported on the cluster: {read.message}"
         return attrs.evolve(read, code="not_importable", message=message)
@@ -50,7 +50,7 @@ def _outcome(call: bytes, out: BinaryIO) -> Outcome:
     if facts is not None:
         arguments = {**arguments, CONTEXT: PipeContext(**facts, address="", out=out)}
     done = worker.execute(function, arguments, memory_bytes)
-    probe = outcome_of(_pickled, {"value": done})
+    probe = outcome_of(_pickled, {"value": done}, is_ours=nothing)
     if isinstance(probe, Raised):
         return attrs.evolve(probe, code="not_picklable", may_retry=False)
     return done

@@ -81,8 +81,7 @@ class Context:
         """
         word = {"processed": processed, "total": total, "message": message and message[:LONGEST_MESSAGE], **more}
         said = {name: value for name, value in word.items() if value is not None}
-        msgspec.json.encode(said)
-        self.said(said)
+        self.said(msgspec.json.decode(msgspec.json.encode(said)))  # a copy: what was said does not change any more
 
     @property
     def cancelled(self) -> bool:

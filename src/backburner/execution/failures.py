@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
+import threading
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import attrs
 import msgspec
+import trio
 
 from backburner.errors import GiveUp, TryAgainLater, WorkFailed
 
+HANDLER_ERROR = "handler_error"
 MOST_PARTS = 20  # of a group, shown
 MOST_FRAMES = 12
 MOST_TEXT = 2000  # characters of one message
@@ -46,46 +50,82 @@ class Raised:
 Outcome = Returned | Raised
 
 
-def outcome_of(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Outcome:
-    """Call a plain function. Every error and `sys.exit` become a Raised; cancellation and Ctrl-C pass."""
-    raised = Raised(code="", message="", details={}, may_retry=True, retry_after=None)
+#: Says of an error whether it belongs to the server and not to the function that was called.
+IsOurs = Callable[[BaseException], bool]
+
+
+def ctrl_c(error: BaseException) -> bool:
+    """Python raises it in the main thread only; anywhere else it is the function's own."""
+    return isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread()
+
+
+def ctrl_c_or_cancelled(error: BaseException) -> bool:
+    """In a task. A Cancelled that no scope around the task has asked for was kept and raised again by the function."""
+    return ctrl_c(error) or (isinstance(error, trio.Cancelled) and trio.current_effective_deadline() == -math.inf)
+
+
+def nothing(_: BaseException) -> bool:
+    """In a process that serves one function: a stop of the server kills it and raises nothing there."""
+    return False
+
+
+def outcome_of(function: Callable[..., Any], arguments: Mapping[str, Any], *, is_ours: IsOurs = ctrl_c) -> Outcome:
+    """Call a plain function. Whatever it raises becomes a Raised, `sys.exit` and BaseExceptions too; Ctrl-C passes."""
     try:
         return Returned(function(**arguments))
-    except* (Exception, SystemExit) as errors:
-        raised = raised_of(errors)
-    return raised
+    except BaseException as error:  # noqa: ASYNC103  # what is ours is raised again
+        theirs = theirs_of(error, is_ours)
+        if theirs is None:
+            raise
+        return raised_of(theirs)  # noqa: ASYNC104  # what is not ours is an outcome
 
 
 async def outcome_of_async(function: Callable[..., Awaitable[Any]], arguments: Mapping[str, Any]) -> Outcome:
-    """The same for an `async def`."""
-    raised = Raised(code="", message="", details={}, may_retry=True, retry_after=None)
+    """The same for an `async def`. The cancellation of its task passes, unless the function raised something beside it:
+    the task's next checkpoint is cancelled in any case.
+    """
     try:
         return Returned(await function(**arguments))
-    except* (Exception, SystemExit) as errors:
-        raised = raised_of(errors)
-    return raised
+    except BaseException as error:  # noqa: ASYNC103  # what is ours is raised again
+        theirs = theirs_of(error, ctrl_c_or_cancelled)
+        if theirs is None:
+            raise
+        return raised_of(theirs)  # noqa: ASYNC104  # what is not ours is an outcome
 
 
-def raised_of(errors: BaseExceptionGroup[BaseException]) -> Raised:
-    """What is recorded of an error; `errors` is as `except*` gives it."""
-    error: BaseException = errors
-    if len(errors.exceptions) == 1 and errors.message == "" and errors.__traceback__ is None:
-        error = errors.exceptions[0]  # the wrapping of `except*`, not a group of the user's
-    return Raised(
-        code=_code(error),
-        message=_message(error),
-        details=_details(error),
-        may_retry=not isinstance(error, GiveUp),
-        retry_after=error.seconds if isinstance(error, TryAgainLater) else None,
-    )
+def theirs_of(error: BaseException, is_ours: IsOurs) -> BaseException | None:
+    """The part of an error that is the function's own; None when there is none, or when Ctrl-C is in it."""
+    if not isinstance(error, BaseExceptionGroup):
+        return None if is_ours(error) else error
+    ours, theirs = error.split(is_ours)
+    return None if ours is not None and ours.subgroup(KeyboardInterrupt) is not None else theirs
+
+
+def raised_of(error: BaseException) -> Raised:
+    """What is recorded of an error, whatever it does when it is looked at."""
+    try:
+        return Raised(
+            code=_code(error),
+            message=_message(error),
+            details=_details(error),
+            may_retry=not isinstance(error, GiveUp),
+            retry_after=float(error.seconds) if isinstance(error, TryAgainLater) else None,
+        )
+    except BaseException as another:  # noqa: ASYNC103  # an error's class is code of the user's too
+        if ctrl_c(another):
+            raise
+        name = type(error).__name__
+        message = f"{name}, of which nothing can be told: that raised {type(another).__name__}"
+        told = {"type": name}
+        return Raised(  # noqa: ASYNC104
+            code=HANDLER_ERROR, message=message, details=told, may_retry=True, retry_after=None
+        )
 
 
 def _code(error: BaseException) -> str:
-    if isinstance(error, GiveUp):
-        return error.code
-    if isinstance(error, WorkFailed):  # of a part that it had run elsewhere
-        return error.code
-    return "memory_exceeded" if isinstance(error, MemoryError) else "handler_error"
+    if isinstance(error, GiveUp | WorkFailed):  # WorkFailed: of a part that it had run elsewhere
+        return str(error.code)
+    return "memory_exceeded" if isinstance(error, MemoryError) else HANDLER_ERROR
 
 
 def _details(error: BaseException) -> Any:
@@ -119,8 +159,14 @@ def _one(error: BaseException) -> str:
 
 
 def _text(error: BaseException) -> str:
-    """What it says, as Unicode: the name of a file in it may be none."""
-    return str(error)[:MOST_TEXT].encode("utf-8", "replace").decode()
+    """What it says, as Unicode: the name of a file in it may be none. It may also fail to say anything."""
+    try:
+        said = str(error)
+    except BaseException as another:  # noqa: ASYNC103
+        if ctrl_c(another):
+            raise
+        said = f"(its text raised {type(another).__name__})"
+    return said[:MOST_TEXT].encode("utf-8", "replace").decode()
 
 
 def leaves(error: BaseException) -> list[BaseException]:

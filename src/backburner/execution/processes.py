@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from pickle import PicklingError
 from typing import Any
 
 import attrs
@@ -14,7 +13,7 @@ import trio_parallel  # type: ignore[import-untyped]
 
 from backburner.errors import WorkFailed, WorkTimedOut
 from backburner.execution import worker
-from backburner.execution.failures import Outcome
+from backburner.execution.failures import Outcome, ctrl_c_or_cancelled, raised_of, theirs_of
 from backburner.execution.places import Places
 
 log = structlog.get_logger()
@@ -78,6 +77,13 @@ class Processes:
             self.died += 1
             log.warning("worker process died", work=name, error=str(error))
             raise WorkFailed("process_died", f"The process that ran {name} died: {error}") from error
-        except (PicklingError, AttributeError, TypeError) as error:
-            # Errors of the function itself come as an outcome; these are of the way there and back.
-            raise WorkFailed("not_picklable", f"{name} cannot be run in a process: {error}", may_retry=False) from error
+        except OSError:  # no process could be started
+            raise
+        except BaseException as error:
+            # Errors of the function itself come as an outcome. These are of the way there and back, on which
+            # classes of the user's have their say, here too.
+            theirs = theirs_of(error, ctrl_c_or_cancelled)
+            if theirs is None:
+                raise
+            message = f"{name} cannot be run in a process: {raised_of(theirs).message}"
+            raise WorkFailed("not_picklable", message, may_retry=False) from error  # noqa: ASYNC104

@@ -12,7 +12,7 @@ from pathlib import Path
 from time import sleep  # noqa: TID251  # in a thread of a process without Trio
 from typing import Any
 
-from backburner.execution.failures import Outcome, Raised, outcome_of
+from backburner.execution.failures import Outcome, Raised, nothing, outcome_of
 
 _OUTGROWN = threading.Event()  # this process hit its memory limit; it takes no further work
 PARENT_LOOK = 1.0  # seconds
@@ -37,7 +37,7 @@ def is_outgrown() -> bool:
 def execute(function: Callable[..., Any], arguments: Mapping[str, Any], memory_bytes: int | None) -> Outcome:
     """Call the function. It may use `memory_bytes` more than the process has at the start."""
     with _limited(memory_bytes):
-        outcome = outcome_of(function, arguments)
+        outcome = outcome_of(function, arguments, is_ours=nothing)
     if isinstance(outcome, Raised) and outcome.code == "memory_exceeded":
         _OUTGROWN.set()
     return outcome
