@@ -74,6 +74,14 @@ async def test_params_are_kept_byte_for_byte(autojump_clock, api_on_each):
     assert await stored_requests(api_on_each, answer.json["id"]) == [params]
 
 
+async def test_a_byte_order_mark_at_the_start_of_ndjson_is_passed_over(autojump_clock, api):
+    mark = b"\xef\xbb\xbf"
+    answer = await api.post("/v1/batches", data=mark + lines(*requests(2)), kind=NDJSON)
+    assert (answer.status, answer.json["request_counts"]["total"]) == (202, 2)
+    answer = await api.post("/v1/batches", data=lines(*requests(1)) + mark + lines(*requests(1)), kind=NDJSON)
+    assert (answer.status, answer.json["error"]["details"][0]["line"]) == (422, 2)
+
+
 async def test_a_gzip_body_is_decoded(autojump_clock, api):
     body = gzip.compress(lines(*requests(2)))
     answer = await api.post("/v1/batches", data=body, kind=NDJSON, headers={"Content-Encoding": "gzip"})

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import codecs
 from collections.abc import Iterator
 
 import attrs
+
+from backburner.streams import LineSplitter
 
 
 @attrs.frozen
@@ -22,22 +23,19 @@ class Reader:
     """Keeps what is incomplete, and the last id, which a new connection sends as `Last-Event-ID`."""
 
     last_id: str = ""
-    _rest: str = ""
     _fields: dict[str, list[str]] = attrs.field(factory=dict)
-    _decode: codecs.IncrementalDecoder = attrs.field(factory=lambda: codecs.getincrementaldecoder("utf-8")("replace"))
+    _splitter: LineSplitter = attrs.field(factory=lambda: LineSplitter(keeps_blank=True))
 
     def feed(self, data: bytes) -> Iterator[Message]:
         """The events that these bytes complete."""
-        *lines, self._rest = (self._rest + self._decode.decode(data)).split("\n")
-        for line in lines:
-            if message := self._take(line.removesuffix("\r")):
+        for _, line in self._splitter.feed(data):
+            if message := self._take((line or b"").decode("utf-8", "replace")):
                 yield message
 
     def reconnected(self) -> None:
         """What was incomplete when the connection broke will come again."""
-        self._rest = ""
         self._fields.clear()
-        self._decode.reset()
+        self._splitter = LineSplitter(keeps_blank=True)
 
     def _take(self, line: str) -> Message | None:
         if line:

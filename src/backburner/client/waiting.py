@@ -14,6 +14,7 @@ from backburner.client.asks import Ask
 from backburner.client.errors import ServerUnreachable, WaitTimeout
 from backburner.client.results import Event, Job, Result, record, result_of
 from backburner.client.sse import Reader
+from backburner.streams import LineSplitter
 
 #: How long one question waits for a change, and how soon after a change the next is asked, in seconds.
 HOLD = 20.0
@@ -95,12 +96,11 @@ class Following:
 class ResultLines:
     """Bytes in, results out."""
 
-    _rest: bytes = b""
+    _splitter: LineSplitter = attrs.field(factory=LineSplitter)
     ready: deque[Result] = attrs.field(factory=deque)
 
     def feed(self, data: bytes) -> None:
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        self.ready.extend(result_of(line) for line in lines)
+        self.ready.extend(result_of(line) for _, line in self._splitter.feed(data) if line is not None)
 
     def drained(self) -> Iterator[Result]:
         """What is ready; nothing of it is there any more."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import TypeVar, cast
 
 import attrs
@@ -14,14 +14,13 @@ from backburner.errors import Malformed
 from backburner.http.flow import FlowBody
 from backburner.http.problem import Refused
 from backburner.http.strict import decode
+from backburner.streams import PIECE, Gunzip
 
 T = TypeVar("T")
 
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
 MAX_JSON_BYTES = 1024 * 1024
-
-_PIECE = 64 * 1024
 
 
 async def read_json(request: Request, type_: type[T], *, limit: int = MAX_JSON_BYTES) -> T:
@@ -59,8 +58,9 @@ def open_body(request: Request, *, limit: int, allowed: Collection[str] = (JSON,
     coding = _refuse_coding(request, allowed=("gzip",))
     kind = media_type(request, allowed)
     _refuse_length(request, limit)
-    gunzip = _Gunzip(limit) if coding == "gzip" else None
-    return BodyStream(media_type=kind, reader=_Reader(cast("FlowBody", request.body), limit), gunzip=gunzip)
+    gunzip = Gunzip() if coding == "gzip" else None
+    reader = _Reader(cast("FlowBody", request.body), limit)
+    return BodyStream(media_type=kind, reader=reader, limit=limit, gunzip=gunzip)
 
 
 def media_type(request: Request, allowed: Collection[str]) -> str:
@@ -118,8 +118,10 @@ class BodyStream:
 
     media_type: str
     reader: _Reader
-    gunzip: _Gunzip | None
-    _pending: bytes = attrs.field(default=b"", init=False)
+    limit: int
+    gunzip: Gunzip | None
+    _pieces: Iterator[bytes] = attrs.field(factory=lambda: iter(()), init=False)
+    _decoded: int = attrs.field(default=0, init=False)  # bytes
 
     async def next(self) -> bytes:
         """The next piece, decoded, at most 64 KiB; b"" at the end.
@@ -127,58 +129,35 @@ class BodyStream:
         Raises Refused: 413 above the limit, before or after decoding; 408 when it comes too slowly.
         Raises Malformed when it is not the gzip that was announced.
         """
-        while not (piece := self._decoded()):
-            self._pending = await self.reader.next()
-            if not self._pending:
-                if self.gunzip is not None:
-                    self.gunzip.finish()
+        while True:
+            while (piece := self._next_piece()) is not None:
+                await trio.lowlevel.checkpoint()  # also after work that came to nothing
+                if piece:
+                    return piece
+            data = await self.reader.next()
+            if not data:
+                self._finish()
                 return b""
-        await trio.lowlevel.checkpoint()
-        return piece
+            self._pieces = _cut(data) if self.gunzip is None else self.gunzip.feed(data)
 
-    def _decoded(self) -> bytes:
-        if self.gunzip is not None:
-            piece, self._pending = self.gunzip.feed(self._pending)
-            return piece
-        piece, self._pending = self._pending[:_PIECE], self._pending[_PIECE:]
-        return piece
-
-
-@attrs.define
-class _Gunzip:
-    """Decodes gzip, member after member, a bounded piece at a time."""
-
-    limit: int
-    produced: int = 0
-    _member: zlib._Decompress | None = None
-    _more: bool = False  # the decoder may hold output although all input was fed
-
-    def feed(self, data: bytes) -> tuple[bytes, bytes]:
-        """The next piece, at most 64 KiB, and the input that is still to be fed. b"" when more input is needed."""
-        piece = b""
-        while not piece and (data or self._more):
-            piece, data = self._step(data)
-        self._more = len(piece) == _PIECE
-        self.produced += len(piece)
-        if self.produced > self.limit:
-            raise _too_large(self.limit)
-        return piece, data
-
-    def _step(self, data: bytes) -> tuple[bytes, bytes]:
-        self._more = False
-        if self._member is None:
-            self._member = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    def _next_piece(self) -> bytes | None:
         try:
-            piece = self._member.decompress(data, _PIECE)
+            piece = next(self._pieces, None)
         except zlib.error as error:
             raise Malformed(f"The body is not valid gzip: {error}.", code="invalid_encoding") from None
-        if not self._member.eof:
-            return piece, self._member.unconsumed_tail
-        rest = self._member.unused_data
-        self._member = None
-        return piece, rest
+        self._decoded += len(piece or b"")
+        if self._decoded > self.limit:
+            raise _too_large(self.limit)
+        return piece
 
-    def finish(self) -> None:
-        """Raises Malformed if the last member is incomplete."""
-        if self._member is not None:
-            raise Malformed("The gzip body ends too early.", code="invalid_encoding")
+    def _finish(self) -> None:
+        try:
+            if self.gunzip is not None:
+                self.gunzip.finish()
+        except EOFError:
+            raise Malformed("The gzip body ends too early.", code="invalid_encoding") from None
+
+
+def _cut(data: bytes) -> Iterator[bytes]:
+    for begin in range(0, len(data), PIECE):
+        yield data[begin : begin + PIECE]

@@ -28,10 +28,10 @@ from backburner.http.services import Services
 from backburner.http.shapes import job_json
 from backburner.intake import Intake
 from backburner.model import Job, NewJob, Principal
-from backburner.ndjson import LineReader
 from backburner.states import JobType
 from backburner.storage import staging
 from backburner.storage.idempotency import Answer
+from backburner.streams import LineSplitter
 
 #: In a JSON body up to this size `defaults` may stand anywhere; in a larger one they come before `requests`.
 ANY_ORDER_BYTES = 1024 * 1024
@@ -60,10 +60,10 @@ async def create_batch(call: Call) -> Response:
 
 
 async def _read_lines(body: BodyStream, upload: CheckedIntake, options: BatchOptions) -> BatchOptions:
-    reader = LineReader(upload.limits.max_item_bytes)
+    splitter = LineSplitter(max_line_bytes=upload.limits.max_item_bytes)
     while piece := await body.next():
-        await upload.take(reader.feed(piece))
-    await upload.take(reader.finish())
+        await upload.take(splitter.feed(piece))
+    await upload.take(splitter.finish())
     return options
 
 

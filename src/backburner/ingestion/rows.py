@@ -14,7 +14,7 @@ import msgspec
 from backburner.errors import GiveUp
 from backburner.http.items import LineFault, too_large
 from backburner.ingestion.template import Row, shown
-from backburner.ndjson import Line, LineReader
+from backburner.streams import Line, LineSplitter
 
 PIECE = 64 * 1024  # bytes
 PARQUET_ROWS = 512  # decoded at once
@@ -28,11 +28,11 @@ NO_ROW = None
 
 def json_lines(file: IO[bytes], *, longest: int) -> Iterator[Line | None]:
     """The lines that are not blank, with their numbers; None for one of more than `longest` bytes. And `NO_ROW`s."""
-    reader = LineReader(longest)
+    splitter = LineSplitter(max_line_bytes=longest)
     while piece := file.read(PIECE):
-        lines = reader.feed(piece)
+        lines = splitter.feed(piece)
         yield from lines if lines else [NO_ROW]
-    yield from reader.finish()
+    yield from splitter.finish()
 
 
 def json_rows(file: IO[bytes], *, longest: int) -> Iterator[Placed | None]:

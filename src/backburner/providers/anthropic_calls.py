@@ -15,8 +15,8 @@ import trio
 from anthropic._base_client import get_platform
 
 from backburner.providers.anthropic_errors import Answer, NoAnswer
-from backburner.providers.gunzip import Gunzip
 from backburner.providers.upload import Upload
+from backburner.streams import Gunzip
 
 CONNECT_TIMEOUT = 10.0
 CLOSE_TIMEOUT = 2.0
@@ -69,7 +69,7 @@ class Download:
         if chunk is None:
             self._gunzip.finish()
             return None
-        return self._gunzip.feed(chunk)
+        return b"".join(self._gunzip.feed(chunk))
 
 
 @attrs.frozen(kw_only=True)

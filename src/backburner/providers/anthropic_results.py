@@ -11,24 +11,30 @@ import structlog
 from backburner.errors import ProviderError, ProviderUnavailable, ResultsBroken, ResultsGone
 from backburner.providers.anthropic_errors import Answer, NoAnswer, results_error, unreadable_answer
 from backburner.providers.anthropic_objects import Unreadable, results_url
-from backburner.providers.base import BatchView
-from backburner.providers.lines import LineSplitter
+from backburner.providers.base import MEBIBYTE, BatchView
 from backburner.result_lines import TooDeep, decode
 from backburner.result_lines import Unreadable as UnreadableLine
+from backburner.streams import LineSplitter
 
 if TYPE_CHECKING:
     from backburner.providers.anthropic_calls import Download
 
 log = structlog.get_logger()
 
+MAX_LINE_BYTES = 64 * MEBIBYTE
+
 
 @attrs.define(kw_only=True)
 class DownloadedLines:
-    """Implements `ResultLines`. A line above the splitter's bound (64 MiB) is left out and logged."""
+    """Implements `ResultLines`. A line above `MAX_LINE_BYTES` is left out and logged.
+
+    Its item then shows up as missing, while giving up the whole stream would lose every item behind it as well, on
+    every attempt.
+    """
 
     download: Download
     provider_batch_id: str
-    _splitter: LineSplitter = attrs.field(factory=LineSplitter, init=False)
+    _splitter: LineSplitter = attrs.field(factory=lambda: LineSplitter(max_line_bytes=MAX_LINE_BYTES), init=False)
     _ended: bool = attrs.field(default=False, init=False)
 
     async def next_lines(self) -> list[bytes]:
@@ -44,12 +50,12 @@ class DownloadedLines:
             raise ResultsBroken(str(lost), code="results_broken") from lost
 
     def _split(self, chunk: bytes | None) -> list[bytes]:
-        dropped = self._splitter.dropped
         self._ended = chunk is None
-        lines = _whole(self._splitter.finish()) if chunk is None else self._splitter.feed(chunk)
-        if self._splitter.dropped > dropped:
+        found = self._splitter.finish() if chunk is None else self._splitter.feed(chunk)
+        lines = [line for _, line in found if line is not None]
+        if len(lines) < len(found):
             log.warning("result line too long", provider_batch_id=self.provider_batch_id)
-        return lines
+        return _whole(lines) if chunk is None else lines
 
 
 def _whole(last: list[bytes]) -> list[bytes]:
