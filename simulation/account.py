@@ -57,19 +57,20 @@ class Account:
 def made_after(sandbox: Sandbox, known: int) -> Iterator[tuple[str, str]]:
     """(nonce, id) of each batch that the provider has made since there were `known` of them."""
     service = sandbox._service
-    for sequence, batch_id in service.register._ordered[known:]:
-        page = service._store.page(sequence, 0)
+    for batch in service.register.all()[known:]:
+        page = service._store.page(batch.sequence, 0)
         assert page is not None
-        yield unpack(page)[0].custom_id.rpartition("-")[0], batch_id
+        yield unpack(page)[0].custom_id.rpartition("-")[0], batch.id
 
 
 def names_in(sandbox: Sandbox, batch_id: str) -> list[str]:
     """The wire ids of a batch's items."""
     service = sandbox._service
-    sequence = next(sequence for sequence, known in service.register._ordered if known == batch_id)
+    batch = service.register.get(batch_id)
+    assert batch is not None
     names: list[str] = []
     number = 0
-    while (page := service._store.page(sequence, number)) is not None:
+    while (page := service._store.page(batch.sequence, number)) is not None:
         names += [item.custom_id for item in unpack(page)]
         number += 1
     return names
@@ -78,7 +79,9 @@ def names_in(sandbox: Sandbox, batch_id: str) -> list[str]:
 def results_of(sandbox: Sandbox, batch_id: str) -> dict[str, str]:
     """The provider's results of an ended batch by wire id, verbatim."""
     found = {}
-    for chunk in sandbox._service.results(sandbox._service.find(batch_id)):
+    batch = sandbox._service.register.get(batch_id)
+    assert batch is not None
+    for chunk in sandbox._service.results(batch):
         for line in chunk.decode().rstrip("\n").split("\n"):
             custom_id, result = line.removeprefix('{"custom_id":"').split('","result":', 1)
             found[custom_id] = result.removesuffix("}")

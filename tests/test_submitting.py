@@ -120,7 +120,7 @@ async def test_somebody_elses_batch_of_the_same_size_is_not_taken_for_ours(autoj
             job = await world.submit([params("ours")] * 5, system=system, callback_url=HOOK)
             ended = await end_of(world, system, job)
         assert ended.stop_reason == "end_turn"
-        assert len(world.sandbox._service.register._ordered) == 2  # theirs, and ours once
+        assert len(world.sandbox._service.register.all()) == 2  # theirs, and ours once
 
 
 async def test_of_several_that_could_be_ours_the_results_tell(autojump_clock):
@@ -133,7 +133,7 @@ async def test_of_several_that_could_be_ours_the_results_tell(autojump_clock):
         assert ended.stop_reason == "end_turn"
         (batch,) = await world.database.read(batches_of_job, job.key)
         assert batch.attempt == 1
-        assert len(world.sandbox._service.register._ordered) == 2
+        assert len(world.sandbox._service.register.all()) == 2
 
 
 async def test_results_that_are_cut_short_do_not_rule_a_batch_out(autojump_clock):
@@ -161,7 +161,7 @@ async def test_an_adoption_is_undone_when_the_results_are_somebody_elses(autojum
         assert ended.stop_reason == "end_turn"
         (batch,) = await world.database.read(batches_of_job, job.key)
         assert batch.attempt == 1
-        assert len(world.sandbox._service.register._ordered) == 2
+        assert len(world.sandbox._service.register.all()) == 2
 
 
 async def test_what_is_too_large_is_divided_until_it_fits(autojump_clock):

@@ -64,8 +64,16 @@ def sandbox(
 ) -> int:
     """Simulate Anthropic's Message Batches service over HTTP, for any client.
 
-    RULE is ENDPOINT:FAULT[=ARGUMENT][@WHEN][xCOUNT][#BATCH], for example create:429=7@3-5 (creates 3 to 5 are told to
-    wait 7 seconds), create:lost_response@1, results:drop=2@p0.5x3, status:never_ends#2.
+    Batches belong to the workspace that `anthropic-workspace-id` names, and are seen only there.
+
+    RULE is ENDPOINT:FAULT[=ARGUMENT][@WHEN][xCOUNT][#BATCH][:HEADER[=VALUE]], for example create:429=7@3-5 (creates 3
+    to 5 are told to wait 7 seconds), create:lost_response@1, results:drop=2@p0.5x3, status:never_ends#2,
+    create:cut_body=1000000 (a longer body is cut off by a reset), *:403:anthropic-beta=new (whoever sends this header
+    is refused). A FAULT that there is not gets the list of those that there are.
+
+    Words in a request decide what comes of it: [sandbox:errored], [sandbox:expired], [sandbox:echo], [sandbox:refused]
+    (no batch is made of a body that holds it: 400, and the message names the request), [sandbox:refused_unnamed] (the
+    message does not name it).
     """
     engine = Sandbox(clock=SystemClock(), options=SandboxOptions(**options), path=state)  # type: ignore[arg-type]
     for rule in faults:

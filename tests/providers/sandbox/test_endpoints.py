@@ -148,8 +148,8 @@ async def test_results_are_there_from_the_end_until_29_days_after_the_beginning(
         (b'{"requests":[{"custom_id":"a","params":7}]}', "requests.0.params"),
         (b'{"requests":[{"custom_id":"a b","params":{}}]}', "requests.0.custom_id: String should match"),
         (b'{"requests":[{"custom_id":"a","params":{}},{"custom_id":"a","params":{}}]}', "requests.1.custom_id: Dup"),
-        (b'{"requests":[{"custom_id":"a","params":{},"more":1}]}', "unknown field `more`"),
-        (b'{"requests":[{"custom_id":"a","params":{}}],"more":1}', "unknown field `more`"),
+        (b'{"requests":[{"custom_id":"a","params":{},"more":1}]}', "requests.0.more: Extra inputs are not permitted"),
+        (b'{"requests":[{"custom_id":"a","params":{}}],"more":1}', "more: Extra inputs are not permitted"),
         (b'{"requests":[{"custom_id":"a","params":{"a":%b%b}}]}' % (b"[" * 99_999, b"]" * 99_999), "nested too deeply"),
         (b'{"requests":[%b]}' % TOO_MANY, "at most 100000"),
     ],
@@ -172,6 +172,15 @@ async def test_a_create_that_cannot_be_is_refused_at_once(body, message, autojum
         ({"messages": [{"role": "robot", "content": ""}]}, "messages.0.role: Invalid enum value 'robot'"),
         ({"stream": True}, "stream: Streaming is not supported in batches"),
         ({"temperature": 1.0}, "temperature: Extra inputs are not permitted"),
+        ({"tempreature": 1.0}, "tempreature: Extra inputs are not permitted"),
+        (
+            {"messages": [{"role": "user", "content": "x", "name": "y"}]},
+            "messages.0.name: Extra inputs are not permitted",
+        ),
+        (
+            {"max_tokens": 10**9, "model": "m"},
+            "max_tokens: 1000000000 > 128000, which is the maximum allowed number of output tokens for m",
+        ),
     ],
 )
 async def test_wrong_params_make_an_errored_line_and_not_a_refusal(params, message, autojump_clock):
@@ -236,3 +245,60 @@ async def test_speed_shortens_the_work_but_not_the_day(autojump_clock):
         await trio.sleep(1)
         batch = (await client.get(f"{BATCHES}/{batch_id}")).json()
     assert (batch["processing_status"], batch["expires_at"]) == ("ended", "2026-01-02T00:00:00.000000Z")
+
+
+async def test_a_beta_allows_longer_answers(autojump_clock):
+    async with plain(new_sandbox(), **{"anthropic-beta": "other, output-300k-2026-03-24"}) as client:
+        batch_id = await make(client, request(0, max_tokens=300_000), request(1, max_tokens=300_001))
+        await trio.sleep(60)
+        results = {line["custom_id"]: line["result"]["type"] for line in await read_lines(client, batch_id)}
+    assert results == {"item-0": "succeeded", "item-1": "errored"}
+
+
+async def test_what_the_service_takes_is_taken(autojump_clock):
+    known = {
+        "metadata": {"user_id": "u"},
+        "stop_sequences": ["x"],
+        "thinking": {"type": "disabled"},
+        "system": "be short",
+    }
+    async with plain(new_sandbox()) as client:
+        batch_id = await make(client, request(0, **known))
+        await trio.sleep(60)
+        (line,) = await read_lines(client, batch_id)
+    assert line["result"]["type"] == "succeeded"
+
+
+async def test_a_batch_is_seen_in_its_own_workspace_only(autojump_clock):
+    engine = new_sandbox()
+    async with plain(engine) as client, plain(engine, **{"anthropic-workspace-id": "wrkspc_two"}) as other:
+        ours, theirs = await make(client, request(0)), await make(other, request(1))
+        answers = [await client.get(BATCHES), await other.get(BATCHES)]
+        assert [[batch["id"] for batch in answer.json()["data"]] for answer in answers] == [[ours], [theirs]]
+        assert answers[1].headers["anthropic-workspace-id"] == "wrkspc_two"
+        await trio.sleep(60)
+        for path in ("", "/results", "/cancel"):
+            send = other.post if path == "/cancel" else other.get
+            answer = await send(f"{BATCHES}/{ours}{path}")
+            assert (answer.status_code, answer.json()["error"]["type"]) == (404, "not_found_error")
+        assert (await other.delete(f"{BATCHES}/{ours}")).status_code == 404
+        assert (await other.get(f"{BATCHES}?after_id={ours}")).status_code == 400
+        assert [line["custom_id"] for line in await read_lines(other, theirs)] == ["item-1"]
+        assert (
+            await client.get(f"{BATCHES}/{ours}", headers={"anthropic-workspace-id": "wrkspc_01SandboxSandboxSandbox1"})
+        ).is_success
+
+
+@pytest.mark.parametrize(
+    ("marker", "message"),
+    [
+        ("refused", "requests.2.params.messages: A request asked for this refusal."),
+        ("refused_unnamed", "messages: A request asked for this refusal."),
+    ],
+)
+async def test_a_marked_request_makes_its_body_refused(marker, message, autojump_clock):
+    async with plain(new_sandbox()) as client:
+        body = {"requests": [request(0), request(1), request(2, f"[sandbox:{marker}]"), request(3)]}
+        answer = await client.post(BATCHES, json=body)
+        assert (answer.status_code, answer.json()["error"]["message"]) == (400, message)
+        assert (await client.get(BATCHES)).json()["data"] == []

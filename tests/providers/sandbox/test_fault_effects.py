@@ -242,3 +242,35 @@ async def test_a_fault_that_reads_lines_comes_before_what_spoils_them(spoiler, a
     _, received, raised = await broken_results(spoiler, "contradict=8", "unknown_type=8")
     assert raised is None
     assert received.count(b'"throttled"') >= 8
+
+
+class Pieces(httpx2.AsyncByteStream):
+    """A body of 100 bytes in ten pieces, and how many of them were taken."""
+
+    def __init__(self):
+        self.taken = 0
+
+    async def __aiter__(self):
+        while self.taken < 10:
+            self.taken += 1
+            yield b"%10d" % self.taken
+
+
+@pytest.mark.parametrize(("fault", "taken"), [("cut_body", 5), ("cut_body=35", 4), ("cut_body=99", 10)])
+async def test_a_connection_is_reset_in_the_middle_of_a_body(fault, taken, autojump_clock):
+    engine = new_sandbox()
+    engine.faults.add(f"create:{fault}")
+    body = Pieces()
+    async with plain(engine, **{"content-length": "100"}) as client:
+        with pytest.raises(httpx2.WriteError):
+            await client.post(BATCHES, content=body)
+    assert body.taken == taken
+
+
+async def test_a_body_that_is_short_enough_gets_through(autojump_clock):
+    engine = new_sandbox()
+    engine.faults.add("create:cut_body=100000")
+    async with plain(engine) as client:
+        await make(client, request(0))
+        with pytest.raises(httpx2.WriteError):
+            await make(client, request(1, "x" * 100_000))

@@ -19,6 +19,13 @@ from backburner.providers.sandbox.faults import FaultRule, Faults, parse_fault
             "status:foreign_results_url=http://10.0.0.1:8/x@every4",
             FaultRule(endpoint="status", fault="foreign_results_url", argument="http://10.0.0.1:8/x", when="every4"),
         ),
+        ("*:404:anthropic-beta", FaultRule(endpoint="*", fault="404", header="anthropic-beta")),
+        (
+            "create:403@2-x1:anthropic-workspace-id=wrkspc_2",
+            FaultRule(
+                endpoint="create", fault="403", when="2-", count=1, header="anthropic-workspace-id", value="wrkspc_2"
+            ),
+        ),
     ],
 )
 def test_a_rule_is_written_in_one_line(text, rule):
@@ -27,7 +34,17 @@ def test_a_rule_is_written_in_one_line(text, rule):
 
 @pytest.mark.parametrize(
     "text",
-    ["create", "create:", "nowhere:500", "create:no_such_fault", "create:500@x", "list:500@p", "list:drip=x"],
+    [
+        "create",
+        "create:",
+        "nowhere:500",
+        "create:no_such_fault",
+        "create:500@x",
+        "list:500@p",
+        "list:drip=x",
+        "create:cut_body=x",
+        "create:403:",
+    ],
 )
 def test_a_line_that_is_no_rule_is_refused_with_the_reason(text):
     with pytest.raises(ValueError, match=text.partition(":")[0]):
@@ -66,6 +83,16 @@ def test_a_rule_for_one_batch_counts_only_calls_for_that_batch():
     faults = Faults(seed=0)
     rule = faults.add("retrieve:404@2#7")
     assert [faults.fire("retrieve", sequence, "") for sequence in (7, 8, 7, 8)] == [[], [], [rule], []]
+
+
+@pytest.mark.parametrize(
+    ("rule", "hit"), [("*:403:x-a", ["1", "2"]), ("*:403:x-a=2", ["2"]), ("*:403", ["1", "2", None])]
+)
+def test_a_rule_for_a_header_counts_only_calls_that_have_it(rule, hit):
+    faults = Faults(seed=0)
+    faults.add(rule)
+    calls = {value: {"x-other": "2"} | ({"x-a": value} if value else {}) for value in ("1", "2", None)}
+    assert [value for value, headers in calls.items() if faults.fire("list", 1, "", headers)] == hit
 
 
 async def test_faults_can_be_taken_back(autojump_clock):

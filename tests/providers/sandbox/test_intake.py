@@ -9,6 +9,7 @@ from tests.providers.sandbox.account import request, requests
 from backburner.providers.sandbox import intake
 from backburner.providers.sandbox.items import unpack
 from backburner.providers.sandbox.options import SandboxOptions
+from backburner.providers.sandbox.routes import Caller
 
 MEBIBYTE = 1024 * 1024
 SEPARATORS = [",", ", ", " ,\n "]
@@ -19,7 +20,8 @@ def body_of(items, separator):
 
 
 def read(body):
-    return intake.read(body, SandboxOptions(), "2026-10-21")
+    caller = Caller(version="2026-10-21", betas=frozenset(), workspace="w")
+    return intake.read(body, SandboxOptions(), caller)
 
 
 @pytest.mark.parametrize("separator", SEPARATORS)

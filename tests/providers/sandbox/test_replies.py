@@ -124,7 +124,7 @@ async def test_the_result_of_a_tool_ends_the_turn_unless_more_rounds_are_asked_f
         ('use tool label {"a":', {"tools": [TOOL]}, "succeeded"),
         ("hello", {"tools": 7}, "errored"),
         ("hello", {"tools": [LOOSE], "tool_choice": {"type": "any"}}, "succeeded"),
-        ("hello", {"max_tokens": 2**70}, "succeeded"),
+        ("hello", {"max_tokens": 2**70}, "errored"),
         ("[sandbox:rounds=" + "9" * 5000 + "]", {"tools": [TOOL]}, "errored"),
         ("[sandbox:no_such_marker]", {}, "succeeded"),
     ],

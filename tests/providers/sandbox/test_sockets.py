@@ -124,6 +124,16 @@ async def test_a_broken_connection_is_seen_by_its_client_only(fault, error):
         assert len(await read_lines(client, batch_id)) == 1
 
 
+async def test_a_connection_is_reset_in_the_middle_of_a_body():
+    async with connected() as (engine, client):
+        engine.faults.add("create:cut_body=1000000@1-2")
+        await make(client, request(0))
+        with pytest.raises(httpx2.TransportError):
+            await make(client, request(1, "x" * 30_000_000))
+        await make(client, request(2, "x" * 3_000_000))
+        assert len((await client.get(BATCHES)).json()["data"]) == 2
+
+
 @pytest.mark.parametrize("fault", ["reset_midline", "close_midline"])
 async def test_results_that_break_never_look_complete(fault):
     async with connected() as (engine, client):

@@ -12,6 +12,8 @@ from backburner.providers.sandbox.items import SLOTS, Outcome
 
 DAY = 24 * 60 * 60 * 1_000_000
 ARCHIVED_AFTER = 29 * DAY
+#: Where a request leads that names no workspace.
+DEFAULT_WORKSPACE = "wrkspc_01SandboxSandboxSandbox1"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -37,6 +39,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     tally: tuple[int, ...]  # for each outcome, how many items end so in each slot
     cancel_at: int | None = None
     cancel_done_at: int | None = None
+    workspace: str = DEFAULT_WORKSPACE
 
     @property
     def expires_at(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping
 from email.utils import format_datetime
 from pathlib import Path
 from random import Random
@@ -16,20 +17,17 @@ from backburner.clock import Clock
 from backburner.providers.sandbox.batches import Batch
 from backburner.providers.sandbox.fault_answers import ANSWERS
 from backburner.providers.sandbox.fault_lines import LINES, spoiled
-from backburner.providers.sandbox.fault_streams import BREAKS, STREAMS
+from backburner.providers.sandbox.fault_streams import BREAKS, CUT_BODY, STREAMS
 from backburner.providers.sandbox.fault_views import PAGES, VIEWS
 from backburner.providers.sandbox.faults import FaultRule, Faults
 from backburner.providers.sandbox.items import Draws, token
 from backburner.providers.sandbox.options import SandboxOptions
-from backburner.providers.sandbox.routes import Route, authorize, check_body, route
+from backburner.providers.sandbox.routes import Route, authorize, check_body, route, workspace_of
 from backburner.providers.sandbox.service import Offload, Service, inline
 from backburner.providers.sandbox.store import MemoryStore, SqliteStore
 from backburner.providers.sandbox.wire import JSON, ApiError, Break, Request, Response, not_found
 
-_ACCOUNT = (
-    ("anthropic-organization-id", "7b9c0f5e-0000-4000-8000-5a9db0c50001"),
-    ("anthropic-workspace-id", "wrkspc_01SandboxSandboxSandbox1"),
-)
+_ORGANIZATION = ("anthropic-organization-id", "7b9c0f5e-0000-4000-8000-5a9db0c50001")
 
 
 @attrs.frozen
@@ -43,6 +41,18 @@ class Admission:
     def refused(self) -> bool:
         """The connection ends before the body is read."""
         return any(BREAKS.get(rule.fault) is Break.REFUSE for rule in self.faults)
+
+    def cut_after(self, length: int | None) -> int | None:
+        """How many bytes of a body are read before the connection is reset; None: the whole body is read.
+
+        `length` is how long the body will be, where the head tells.
+        """
+        limits = [rule.argument for rule in self.faults if rule.fault == CUT_BODY]
+        if not limits:
+            return None
+        if limits[0] is None:
+            return (length or 0) // 2
+        return int(limits[0]) if length is None or length > int(limits[0]) else None
 
 
 class Sandbox:
@@ -64,12 +74,12 @@ class Sandbox:
         """Let go of the file. No request may be under way."""
         self._service.close()
 
-    def admit(self, method: str, path: str) -> Admission:
-        """Count a call. To be done once for each request, as soon as its head is there."""
+    def admit(self, method: str, path: str, headers: Mapping[str, str]) -> Admission:
+        """Count a call. To be done once for each request, as soon as its head is there. Names are in lower case."""
         to = route(method, path)
         batch = self._service.register.get(to.batch_id)
         sequence = self._service.next_sequence if batch is None else batch.sequence
-        return Admission(to, self.faults.fire(to.endpoint, sequence, to.batch_id))
+        return Admission(to, self.faults.fire(to.endpoint, sequence, to.batch_id, headers))
 
     async def respond(self, request: Request, admission: Admission, offload: Offload = inline) -> Response:
         """The answer to a request, after the latency. Never raises ApiError."""
@@ -82,16 +92,17 @@ class Sandbox:
         except sqlite3.Error as error:
             response = ApiError(500, "api_error", f"The sandbox's file cannot be used: {error}").response(request_id)
         await trio.sleep(self.options.latency_seconds / 2)
-        return self._signed(response, request_id)
+        return self._signed(response, request_id, request.headers)
 
-    def refusal(self, error: ApiError) -> Response:
+    def refusal(self, error: ApiError, headers: Mapping[str, str]) -> Response:
         """The answer to a request that a face cannot read."""
         request_id = self._request_id()
-        return self._signed(error.response(request_id), request_id)
+        return self._signed(error.response(request_id), request_id, headers)
 
-    def _signed(self, response: Response, request_id: str) -> Response:
+    def _signed(self, response: Response, request_id: str, headers: Mapping[str, str]) -> Response:
         date = ("date", format_datetime(self.clock.now(), usegmt=True))
-        return attrs.evolve(response, headers=(*response.headers, ("request-id", request_id), date, *_ACCOUNT))
+        account = (_ORGANIZATION, ("anthropic-workspace-id", workspace_of(headers)))
+        return attrs.evolve(response, headers=(*response.headers, ("request-id", request_id), date, *account))
 
     async def _answer(self, request: Request, admission: Admission, request_id: str, offload: Offload) -> Response:
         for rule in admission.faults:
@@ -109,24 +120,25 @@ class Sandbox:
         return response
 
     async def _carry_out(self, request: Request, admission: Admission, offload: Offload) -> Response:
-        version = authorize(request, self.options.api_key)
+        caller = authorize(request, self.options.api_key)
+        workspace = caller.workspace
         to = admission.route
         base = f"{request.origin}{to.prefix}/v1/messages/batches"
         match to.endpoint:
             case "create":
                 check_body(request)
-                return self._shown(await self._service.create(request.body, version, offload), base, admission)
+                return self._shown(await self._service.create(request.body, caller, offload), base, admission)
             case "retrieve":
-                return self._shown(self._service.find(to.batch_id), base, admission)
+                return self._shown(self._service.find(to.batch_id, workspace), base, admission)
             case "cancel":
-                return self._shown(await self._service.cancel(to.batch_id, offload), base, admission)
+                return self._shown(await self._service.cancel(to.batch_id, workspace, offload), base, admission)
             case "delete":
-                await self._service.delete(to.batch_id, offload)
+                await self._service.delete(to.batch_id, workspace, offload)
                 return _json({"id": to.batch_id, "type": "message_batch_deleted"})
             case "list":
-                return self._listed(request, base, admission)
+                return self._listed(request, workspace, base, admission)
             case "results":
-                return self._results(self._service.find(to.batch_id), admission)
+                return self._results(self._service.find(to.batch_id, workspace), admission)
         if to.status == 405:
             raise ApiError(405, "invalid_request_error", "Method Not Allowed")
         raise not_found("Not Found")
@@ -141,8 +153,9 @@ class Sandbox:
                 view = VIEWS[rule.fault](view, rule.argument)
         return view
 
-    def _listed(self, request: Request, base: str, admission: Admission) -> Response:
-        found = self._service.register.page(request.query, {rule.fault: rule.argument for rule in admission.faults})
+    def _listed(self, request: Request, workspace: str, base: str, admission: Admission) -> Response:
+        faults = {rule.fault: rule.argument for rule in admission.faults}
+        found = self._service.register.page(workspace, request.query, faults)
         data = [self._view(batch, base, admission) for batch in found.batches]
         first_id, last_id = (data[0]["id"], data[-1]["id"]) if data else (None, None)
         page = {"data": data, "has_more": found.has_more, "first_id": first_id, "last_id": last_id}

@@ -12,6 +12,9 @@ from backburner.providers.sandbox.wire import JSON, ApiError, Break, Pause, Piec
 
 #: The request is not carried out, and not answered.
 BREAKS: dict[str, Break] = {"refuse": Break.REFUSE, "reset": Break.RESET, "close": Break.CLOSE}
+#: The connection is reset while the request's body is read: after half of it, or after as many bytes as the argument
+#: says; a body that is not longer than that gets through.
+CUT_BODY = "cut_body"
 
 Stream = Callable[[Response, str | None, str], Response]
 

@@ -1,21 +1,27 @@
 """What shall go wrong, and when: rules that can be written in one line, and repeat exactly.
 
-    ENDPOINT:FAULT[=ARGUMENT][@WHEN][xCOUNT][#BATCH]
+    ENDPOINT:FAULT[=ARGUMENT][@WHEN][xCOUNT][#BATCH][:HEADER[=VALUE]]
 
     create:lost_response@1          the first create is carried out, its answer is lost
     retrieve:429=7@3-5              calls 3, 4 and 5 are told to wait 7 seconds
     list:529@every4                 every fourth call
     results:drop=2@p0.5x3           one call in two by chance, three times at most
     status:never_ends#2             the second batch seems to run for ever, retrieved or listed
+    create:cut_body=1000000         a body of more than a megabyte is cut off by a reset
+    *:403:anthropic-beta=new        whoever sends that header with that value is refused
 
 ENDPOINT is create, retrieve, list, cancel, delete, results, status (retrieve and list) or * (all). Calls are counted
-for each rule from the moment it was added. BATCH is an id or the number of the batch in the order of making.
+for each rule from the moment it was added.
+BATCH is an id or the number of the batch in the order of making. With a HEADER only requests that have it are meant,
+with a VALUE only those where it has that value.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from random import Random
+from types import MappingProxyType
 
 import attrs
 
@@ -26,18 +32,22 @@ NAMES = tuple(
     sorted(
         fault_answers.ANSWERS.keys()
         | fault_streams.BREAKS.keys()
+        | {fault_streams.CUT_BODY}
         | fault_streams.STREAMS.keys()
         | fault_views.VIEWS.keys()
         | fault_views.PAGES.keys()
         | fault_lines.LINES.keys()
     )
 )
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 #: Whose argument is a whole number, and whose are seconds.
-_COUNTS = fault_lines.LINES.keys() | {"drip", "hide_newest", "odd_counts"}
+_COUNTS = fault_lines.LINES.keys() | {"drip", "hide_newest", "odd_counts", fault_streams.CUT_BODY}
 _SECONDS = frozenset({"429_date", "skew", "slow_headers"})
+FORM = "ENDPOINT:FAULT[=ARGUMENT][@WHEN][xCOUNT][#BATCH][:HEADER[=VALUE]]"
 _RULE = re.compile(
     r"(?P<endpoint>[a-z*]+):(?P<fault>[a-z0-9_]+?)(?:=(?P<argument>[^@#]*?))?"
     r"(?:@(?P<when>every[1-9][0-9]*|p(?:[01]|[01]?\.[0-9]+)|[0-9]+(?:-[0-9]*)?))?(?:x(?P<count>[0-9]+))?(?:#(?P<batch>[A-Za-z0-9_]+))?"
+    r"(?::(?P<header>[a-z][a-z0-9-]*)(?:=(?P<value>.+))?)?"
 )
 
 
@@ -51,6 +61,8 @@ class FaultRule:
     when: str | None = None
     count: int | None = None
     batch: str | None = None
+    header: str | None = None  # in lower case
+    value: str | None = None  # of the header; None: any
 
     def covers(self, endpoint: str) -> bool:
         return self.endpoint in ("*", endpoint) or (self.endpoint == "status" and endpoint in ("retrieve", "list"))
@@ -58,12 +70,16 @@ class FaultRule:
     def means(self, sequence: int, batch_id: str) -> bool:
         return self.batch is None or self.batch in (batch_id, str(sequence))
 
+    def is_for(self, headers: Mapping[str, str]) -> bool:
+        """Whether requests with these headers are meant."""
+        return self.header is None or (self.header in headers and self.value in (None, headers[self.header]))
+
 
 def parse_fault(text: str) -> FaultRule:
     """A rule from its line. Raises ValueError that says what is wrong."""
     match = _RULE.fullmatch(text.strip())
     if match is None:
-        raise ValueError(f"{text!r} is not of the form ENDPOINT:FAULT[=ARGUMENT][@WHEN][xCOUNT][#BATCH]")
+        raise ValueError(f"{text!r} is not of the form {FORM}")
     if match["endpoint"] not in ENDPOINTS:
         raise ValueError(f"unknown endpoint {match['endpoint']!r} in {text!r}; known are {', '.join(ENDPOINTS)}")
     if match["fault"] not in NAMES:
@@ -78,6 +94,8 @@ def parse_fault(text: str) -> FaultRule:
         when=match["when"],
         count=count,
         batch=match["batch"],
+        header=match["header"],
+        value=match["value"],
     )
 
 
@@ -136,12 +154,15 @@ class Faults:
     def clear(self) -> None:
         self._armed.clear()
 
-    def fire(self, endpoint: str, sequence: int, batch_id: str) -> list[FaultRule]:
+    def fire(
+        self, endpoint: str, sequence: int, batch_id: str, headers: Mapping[str, str] = _NO_HEADERS
+    ) -> list[FaultRule]:
         """What goes wrong in this call. A listing is meant by rules for any batch."""
         return [
             armed.rule
             for armed in self._armed
             if armed.rule.covers(endpoint)
+            and armed.rule.is_for(headers)
             and (endpoint == "list" or armed.rule.means(sequence, batch_id))
             and armed.fires()
         ]

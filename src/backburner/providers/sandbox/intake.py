@@ -9,9 +9,11 @@ from itertools import islice
 import attrs
 import msgspec
 
+from backburner.providers.sandbox import markers
 from backburner.providers.sandbox.items import OUTCOMES, PAGE_ITEMS, SLOTS, Item, Outcome, pack, slot_of
 from backburner.providers.sandbox.options import SandboxOptions
 from backburner.providers.sandbox.params import Reader, explain
+from backburner.providers.sandbox.routes import Caller
 from backburner.providers.sandbox.wire import ApiError, invalid
 
 MAX_BYTES = 256 * 1024 * 1024
@@ -45,11 +47,11 @@ class Draft:
     tally: tuple[int, ...]  # for each outcome, how many items end so in each slot
 
 
-def read(body: bytes | bytearray, options: SandboxOptions, version: str) -> Draft:
+def read(body: bytes | bytearray, options: SandboxOptions, caller: Caller) -> Draft:
     """Check a body as the service does before it answers. Raises ApiError."""
     if len(body) > MAX_BYTES:
         raise too_large()
-    reader = Reader(options, version)
+    reader = Reader(options, caller)
     tally = [0] * (len(Outcome) * SLOTS)
     pages = []
     total = 0
@@ -84,6 +86,8 @@ def _items(body: bytes | bytearray, reader: Reader) -> Iterator[Item]:
         raw = bytes(wire.params)
         if not raw.startswith(b"{"):
             raise invalid(f"requests.{index}.params: Input should be a valid dictionary")
+        if (problem := markers.refusal(raw, index)) is not None:
+            raise invalid(problem)
         yield reader.item(wire.custom_id, raw)
 
 

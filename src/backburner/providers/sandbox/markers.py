@@ -3,6 +3,8 @@
 Anywhere in the text of a request:
 
     [sandbox:errored]          an invalid_request_error
+    [sandbox:refused]          no batch is made of a body with this request: 400 with a message that names the request
+    [sandbox:refused_unnamed]  the same with a message that does not name it
     [sandbox:api_error]        an error that a new attempt may heal; also overloaded_error, timeout_error
     [sandbox:canceled]         canceled, though nobody asked for it
     [sandbox:expired]          expired, though the day is not over
@@ -44,6 +46,7 @@ _KINDS: dict[str, tuple[Kind, str]] = {
     "u2028": (Kind.SAID, "a line\u2028and\u2029another\x85one"),
     "emoji": (Kind.SAID, "\N{GRINNING FACE} \N{MAN}\N{ZERO WIDTH JOINER}\N{PERSONAL COMPUTER} \U0001d11e"),
 }
+_REFUSAL = "A request asked for this refusal."
 _MAX_LINE_BYTES = 256 * 1024 * 1024
 _STOP_REASONS = frozenset({"refusal", "max_tokens", "pause_turn"})
 
@@ -68,6 +71,14 @@ def forced(markers: dict[str, str], said: str) -> tuple[Kind, str] | None:
         if name == "echo":
             return Kind.SAID, msgspec.json.encode(said)[1:-1].decode()
     return None
+
+
+def refusal(raw: bytes, index: int) -> str | None:
+    """Why no batch is made of a body whose request number `index` is this one; None: one is made."""
+    markers = find(raw) if present(raw) else {}
+    if "refused" in markers:
+        return f"requests.{index}.params.messages: {_REFUSAL}"
+    return f"messages: {_REFUSAL}" if "refused_unnamed" in markers else None
 
 
 def stop_reason(markers: dict[str, str], *, pauses: int) -> str:

@@ -11,23 +11,27 @@ import msgspec
 from backburner.providers.sandbox import markers
 from backburner.providers.sandbox.items import Draws, Item, Kind, share_of
 from backburner.providers.sandbox.options import SandboxOptions
+from backburner.providers.sandbox.routes import Caller
 from backburner.providers.sandbox.tools import Tool, ToolChoice, all_tools, tool_blocks
 
 NEWEST_VERSION = "2026-10-21"
 BYTES_PER_TOKEN = 4
-_ENDLESS = 2**31
+#: Each model has its own limit at the service; here all have the highest that one of them has.
+MOST_TOKENS = 128_000
+LONG_OUTPUT_BETA = "output-300k-2026-03-24"
+MOST_TOKENS_OF_BETA = 300_000
 _NOTHING = msgspec.Raw(b"")
 #: Role and decoded content of each message.
 Contents = Sequence[tuple[str, Any]]
 
 
-class Message(msgspec.Struct):
+class Message(msgspec.Struct, forbid_unknown_fields=True):
     role: Literal["user", "assistant"]
     content: msgspec.Raw
 
 
-class Params(msgspec.Struct):
-    """The fields that matter here. Others pass."""
+class Params(msgspec.Struct, forbid_unknown_fields=True):
+    """A Messages body. The fields that do not matter here are taken as they are; others than these are refused."""
 
     model: str
     max_tokens: int
@@ -45,10 +49,28 @@ class Params(msgspec.Struct):
     temperature: Any = msgspec.UNSET
     top_p: Any = msgspec.UNSET
     top_k: Any = msgspec.UNSET
+    cache_control: Any = None
+    compaction: Any = None
+    container: Any = None
+    context_management: Any = None
+    diagnostics: Any = None
+    fallback_credit_token: Any = None
+    fallbacks: Any = None
+    inference_geo: Any = None
+    mcp_servers: Any = None
+    metadata: Any = None
+    output_config: Any = None
+    output_format: Any = None
+    service_tier: Any = None
+    stop_sequences: Any = None
+    thinking: Any = None
+    thread: Any = None
+    user_profile_id: Any = None
 
 
 _REFUSED = ("speed", "store", "previous_thread_event_id", "cache_hint", "context_hint", "billing_policy")
 _REFUSED_BY_NEWEST = ("temperature", "top_p", "top_k")
+_EXTRA = re.compile(r"Object contains unknown field `(?P<field>[^`]*)`(?: - at `\$\.?(?P<at>.*)`)?")
 _MISSING = re.compile(r"Object missing required field `(?P<field>[^`]*)`(?: - at `\$\.?(?P<at>.*)`)?")
 _WRONG = re.compile(r"(?P<problem>.*) - at `\$\.?(?P<at>.*)`")
 
@@ -61,9 +83,10 @@ _choice = msgspec.json.Decoder(ToolChoice)
 class Reader:
     """Turns requests into items for one batch."""
 
-    def __init__(self, options: SandboxOptions, version: str) -> None:
+    def __init__(self, options: SandboxOptions, caller: Caller) -> None:
         self._options = options
-        self._refused = _REFUSED + (_REFUSED_BY_NEWEST if version == NEWEST_VERSION else ())
+        self._refused = _REFUSED + (_REFUSED_BY_NEWEST if caller.version == NEWEST_VERSION else ())
+        self._most_tokens = MOST_TOKENS_OF_BETA if LONG_OUTPUT_BETA in caller.betas else MOST_TOKENS
         self._draws = Draws(options.seed)
         self._errored = options.errored
         self._expired = self._errored + options.expired
@@ -81,7 +104,7 @@ class Reader:
 
     def _fill(self, item: Item, params: Params, raw: bytes) -> None:
         item.model = params.model
-        item.max_tokens = min(params.max_tokens, _ENDLESS)
+        item.max_tokens = min(params.max_tokens, MOST_TOKENS_OF_BETA)
         item.cache_read_tokens = _cached_tokens(params)
         item.input_tokens = 3 + len(raw) // BYTES_PER_TOKEN - item.cache_read_tokens
         problem = self._problem(params)
@@ -95,6 +118,9 @@ class Reader:
     def _problem(self, params: Params) -> str | None:
         if params.max_tokens < 1:
             return "max_tokens: Input should be greater than or equal to 1"
+        if params.max_tokens > self._most_tokens:
+            limit = f"{params.max_tokens} > {self._most_tokens}"
+            return f"max_tokens: {limit}, which is the maximum allowed number of output tokens for {params.model}"
         if not params.messages:
             return "messages: at least one message is required"
         if params.stream:
@@ -182,6 +208,8 @@ def last_user_text(contents: Contents) -> str:
 
 def explain(problem: str) -> str:
     """A decoder's complaint in the service's form: `max_tokens: Field required`."""
+    if match := _EXTRA.fullmatch(problem):
+        return f"{_dotted(match['at'], match['field'])}: Extra inputs are not permitted"
     if match := _MISSING.fullmatch(problem):
         return f"{_dotted(match['at'], match['field'])}: Field required"
     if match := _WRONG.fullmatch(problem):

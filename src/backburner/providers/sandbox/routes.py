@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 import attrs
 
+from backburner.providers.sandbox.batches import DEFAULT_WORKSPACE
 from backburner.providers.sandbox.wire import ApiError, Request, invalid
 
 VERSIONS = ("2026-10-21", "2023-06-01")
@@ -30,6 +32,19 @@ class Route:
     status: int = 200
 
 
+@attrs.frozen(kw_only=True)
+class Caller:
+    """What the headers of a request say of its batch."""
+
+    version: str
+    betas: frozenset[str]
+    workspace: str
+
+
+def workspace_of(headers: Mapping[str, str]) -> str:
+    return headers.get("anthropic-workspace-id") or DEFAULT_WORKSPACE
+
+
 def route(method: str, path: str) -> Route:
     match = _PATH.fullmatch(path)
     if match is None:
@@ -40,8 +55,8 @@ def route(method: str, path: str) -> Route:
     return Route(endpoint, match["batch"] or "", match["prefix"])
 
 
-def authorize(request: Request, api_key: str | None) -> str:
-    """Check what every request must bring. Gives the API version; raises ApiError."""
+def authorize(request: Request, api_key: str | None) -> Caller:
+    """Check what every request must bring. Raises ApiError."""
     bearer = request.headers.get("authorization", "")
     key = bearer.removeprefix("Bearer ").strip() or request.headers.get("x-api-key", "")
     if not key:
@@ -53,7 +68,8 @@ def authorize(request: Request, api_key: str | None) -> str:
         raise invalid("anthropic-version: header is required")
     if version not in VERSIONS:
         raise invalid(f'anthropic-version: "{version}" is not a valid version')
-    return version
+    betas = frozenset(name.strip() for name in request.headers.get("anthropic-beta", "").split(","))
+    return Caller(version=version, betas=betas, workspace=workspace_of(request.headers))
 
 
 def check_body(request: Request) -> None:

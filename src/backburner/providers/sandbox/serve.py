@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, unquote
 import h11
 import trio
 
-from backburner.providers.sandbox.engine import Sandbox
+from backburner.providers.sandbox.engine import Admission, Sandbox
 from backburner.providers.sandbox.intake import MAX_BYTES, too_large
 from backburner.providers.sandbox.service import in_thread
 from backburner.providers.sandbox.wire import ApiError, Break, Pause, Request, Response
@@ -69,14 +69,14 @@ class _Connection:
     async def _answer(self, head: h11.Request) -> None:
         path, _, query = head.target.decode("ascii").partition("?")
         method = head.method.decode("ascii")
-        admission = self._engine.admit(method, unquote(path))
+        headers = {name.decode("ascii"): value.decode("latin-1") for name, value in head.headers}
+        admission = self._engine.admit(method, unquote(path), headers)
         if admission.refused:
             self._break(Break.REFUSE)
-        headers = {name.decode("ascii"): value.decode("latin-1") for name, value in head.headers}
         try:
-            body = await self._read_body(headers)
+            body = await self._read_body(headers, admission)
         except ApiError as error:
-            await self._send(self._engine.refusal(error), last=True)
+            await self._send(self._engine.refusal(error, headers), last=True)
             await self._drain()
             return
         request = Request(
@@ -89,15 +89,19 @@ class _Connection:
         )
         await self._send(await self._engine.respond(request, admission, in_thread))
 
-    async def _read_body(self, headers: dict[str, str]) -> bytearray:
+    async def _read_body(self, headers: dict[str, str], admission: Admission) -> bytearray:
         """Raises ApiError for one that is too large."""
-        if int(headers.get("content-length", 0)) > MAX_BYTES:
+        length = int(headers["content-length"]) if "content-length" in headers else None
+        if length is not None and length > MAX_BYTES:
             raise too_large()
+        cut_after = admission.cut_after(length)
         if self._http.they_are_waiting_for_100_continue:
             await self._stream.send_all(self._http.send(h11.InformationalResponse(status_code=100, headers=[])) or b"")
         body = bytearray()
         while isinstance(event := await self._next_event(), h11.Data):
             body += event.data
+            if cut_after is not None and len(body) >= cut_after:
+                self._break(Break.RESET)
             if len(body) > MAX_BYTES:
                 raise too_large()
         if not isinstance(event, h11.EndOfMessage):

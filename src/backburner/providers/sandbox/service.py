@@ -16,6 +16,7 @@ from backburner.providers.sandbox.items import PAGE_ITEMS, Draws, token
 from backburner.providers.sandbox.lines import Renderer, chunks
 from backburner.providers.sandbox.listing import Register
 from backburner.providers.sandbox.options import SandboxOptions
+from backburner.providers.sandbox.routes import Caller
 from backburner.providers.sandbox.store import Store
 from backburner.providers.sandbox.wire import invalid, not_found
 
@@ -60,23 +61,23 @@ class Service:
     def next_sequence(self) -> int:
         return self._sequence + 1
 
-    def find(self, batch_id: str) -> Batch:
+    def find(self, batch_id: str, workspace: str) -> Batch:
         batch = self.register.get(batch_id)
-        if batch is None:
+        if batch is None or batch.workspace != workspace:
             raise not_found(f"No message batch with the ID {batch_id}.")
         return batch
 
-    async def create(self, body: bytes | bytearray, version: str, offload: Offload) -> Batch:
+    async def create(self, body: bytes | bytearray, caller: Caller, offload: Offload) -> Batch:
         """Make a batch. It is stored before this returns."""
-        draft = await offload(partial(intake.read, body, self._options, version))
+        draft = await offload(partial(intake.read, body, self._options, caller))
         self._sequence += 1
-        batch = self._new(draft, self._sequence)
+        batch = self._new(draft, self._sequence, caller.workspace)
         await offload(partial(self._store.add, batch, draft.pages))
         self.register.put(batch)
         return batch
 
-    async def cancel(self, batch_id: str, offload: Offload) -> Batch:
-        batch = self.find(batch_id)
+    async def cancel(self, batch_id: str, workspace: str, offload: Offload) -> Batch:
+        batch = self.find(batch_id, workspace)
         still = int(self._options.cancel_seconds * _SECOND / self._options.speed)
         canceled = batch.canceled(self.now(), still)
         if canceled is not batch:
@@ -84,8 +85,8 @@ class Service:
             await offload(partial(self._store.replace, canceled))
         return canceled
 
-    async def delete(self, batch_id: str, offload: Offload) -> None:
-        batch = self.find(batch_id)
+    async def delete(self, batch_id: str, workspace: str, offload: Offload) -> None:
+        batch = self.find(batch_id, workspace)
         if self.now() < batch.ended_at:
             raise invalid(f"Message batch {batch_id} has not ended; cancel it first.")
         self.register.remove(batch)
@@ -112,7 +113,7 @@ class Service:
                 return
             yield page
 
-    def _new(self, draft: intake.Draft, sequence: int) -> Batch:
+    def _new(self, draft: intake.Draft, sequence: int, workspace: str) -> Batch:
         now = self.now()
         seconds = self._random(f"batch {sequence}").uniform(*self._options.batch_seconds) / self._options.speed
         return Batch(
@@ -122,6 +123,7 @@ class Service:
             created_at=now,
             done_at=now + int(seconds * _SECOND),
             tally=draft.tally,
+            workspace=workspace,
         )
 
     def _random(self, name: str) -> Random:

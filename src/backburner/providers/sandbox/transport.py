@@ -5,12 +5,13 @@ Connections do not exist here, but where one would break, the client gets the er
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import aclosing
 
 import httpx2
 import trio
 
-from backburner.providers.sandbox.engine import Sandbox
+from backburner.providers.sandbox.engine import Admission, Sandbox
 from backburner.providers.sandbox.wire import Break, Pause, Piece, Request
 
 
@@ -21,10 +22,11 @@ class SandboxTransport(httpx2.AsyncBaseTransport):
         self._engine = engine
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        admission = self._engine.admit(request.method, request.url.path)
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        admission = self._engine.admit(request.method, request.url.path, headers)
         if admission.refused:
             raise httpx2.ConnectError("All connection attempts failed", request=request)
-        received = _received(request, await request.aread())
+        received = _received(request, headers, await _read_body(request, admission))
         patience = _read_timeout(request)
         with trio.move_on_after(patience):
             response = await self._engine.respond(received, admission)
@@ -78,14 +80,39 @@ async def _suffer(event: Pause | Break, request: httpx2.Request) -> None:
         )
 
 
-def _received(request: httpx2.Request, body: bytes) -> Request:
+async def _read_body(request: httpx2.Request, admission: Admission) -> bytes:
+    """The body, taken piece by piece as from a socket. Raises WriteError where the connection is to break."""
+    length = request.headers.get("content-length")
+    cut_after = admission.cut_after(None if length is None else int(length))
+    body = bytearray()
+    async with aclosing(_pieces(request)) as pieces:
+        async for piece in pieces:
+            await trio.lowlevel.checkpoint()
+            body += piece
+            if cut_after is not None and len(body) >= cut_after:
+                raise httpx2.WriteError("[Errno 104] Connection reset by peer", request=request)
+    return bytes(body)
+
+
+async def _pieces(request: httpx2.Request) -> AsyncGenerator[bytes, None]:
+    assert isinstance(request.stream, httpx2.AsyncByteStream)  # noqa: S101  # an asynchronous client's always is
+    pieces = aiter(request.stream)
+    try:
+        async for piece in pieces:
+            yield piece
+    finally:
+        if isinstance(pieces, AsyncGenerator):
+            await pieces.aclose()
+
+
+def _received(request: httpx2.Request, headers: Mapping[str, str], body: bytes) -> Request:
     url = request.url
     return Request(
         method=request.method,
         origin=f"{url.scheme}://{url.netloc.decode()}",
         path=url.path,
         query=dict(url.params),
-        headers={name.lower(): value for name, value in request.headers.items()},
+        headers=headers,
         body=body,
     )
 
