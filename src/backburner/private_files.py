@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import tempfile
+from contextlib import suppress
 from itertools import chain, count
 from pathlib import Path
 
@@ -12,8 +13,12 @@ _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 def make_private(path: Path) -> None:
-    """Make an empty file of mode 0600 if there is none; what is there keeps its mode. Raises OSError."""
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    """Make an empty file of mode 0600 if there is none; what is there keeps its mode. Raises OSError.
+
+    A file that is there is not opened: closing it again would give back the locks that SQLite holds on it here.
+    """
+    with suppress(FileExistsError):
+        os.close(os.open(path.resolve(), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
 def private_draft(target: Path) -> Path:
