@@ -25,6 +25,10 @@ class StorageUnavailable(TransientError):
     """The database is away, busy or full. Whether a commit under way took effect is not known."""
 
 
+class StorageReadOnly(StorageUnavailable):
+    """The database answers and takes no writes: it is read-only, a standby, or full."""
+
+
 class StorageUnusable(BackburnerError):
     """The database cannot be used as it is: damaged, newer than this program, not migrated, of a wrong version."""
 

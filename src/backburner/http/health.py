@@ -28,9 +28,9 @@ async def healthz(services: Services) -> Response:
 
 
 async def readyz(services: Services) -> Response:
-    """200 when the database answers and nothing else is in the way; else 503."""
+    """200 when the database answers and takes writes and nothing else is in the way; else 503."""
     _no_parameters()
-    reason = services.ready()
+    reason = services.ready() or await services.readiness.refusal()
     if reason is not None:
         return problem(503, "not_ready", reason)
     queue = await services.database.read(queue_figures, now=services.clock.now())

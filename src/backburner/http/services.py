@@ -17,6 +17,7 @@ from backburner.figures import JobFigures, ProcessFigures
 from backburner.http.key_uses import KeyUses
 from backburner.http.limiter import RateLimits
 from backburner.http.live import Live
+from backburner.http.readiness import Readiness
 from backburner.ids import Ids
 from backburner.storage.database import Database
 from backburner.storage.files import FileLimits
@@ -92,10 +93,12 @@ class Services:
     #: Set when the server stops, before `changes.all_changed()`: requests that wait for a change answer then.
     stopping: trio.Event = attrs.field(factory=trio.Event)
     live: Live = attrs.field(init=False)  #: somebody has to `run` it
+    readiness: Readiness = attrs.field(init=False)
     key_uses: KeyUses = attrs.field(init=False)  #: and this
 
     def __attrs_post_init__(self) -> None:
         live = Live(database=self.database, changes=self.changes, clock=self.clock, stopping=self.stopping)
         object.__setattr__(self, "live", live)
+        object.__setattr__(self, "readiness", Readiness(database=self.database, clock=self.clock))
         uses = KeyUses(database=self.database, clock=self.clock, stopping=self.stopping)
         object.__setattr__(self, "key_uses", uses)

@@ -13,7 +13,7 @@ import trio
 
 from backburner.backoff import Backoff
 from backburner.changes import Changes
-from backburner.errors import BackburnerError, StorageUnavailable, Vanished, WriteRefused
+from backburner.errors import BackburnerError, StorageReadOnly, StorageUnavailable, Vanished, WriteRefused
 from backburner.storage import postgresql, sqlite
 from backburner.storage.notifications import CHANGED
 from backburner.storage.urls import parse_url
@@ -61,11 +61,19 @@ class PoolSettings:
     recycle: float = 1800.0
 
 
+@attrs.define(eq=False)
+class Writability:
+    """Whether the database takes writes, as the last one has shown."""
+
+    refusal: str | None = None  #: why not
+
+
 @attrs.frozen(kw_only=True)
 class Database:
     """A database and how its blocking calls are run.
 
-    Raises StorageUnavailable when the database is away, busy or full, WriteRefused for values that it does not take,
+    Raises StorageUnavailable when the database is away or busy, its subclass StorageReadOnly when it takes no writes
+    (sessions that were open by then are not used again), WriteRefused for values that it does not take,
     and Vanished, a NotFound, when a row that had to be there is gone. Other database errors are bugs and pass.
     """
 
@@ -79,6 +87,7 @@ class Database:
     random: Random
     #: Hears of every job that a transaction says it has changed, when that has committed.
     changes: Changes = attrs.field(factory=Changes)
+    writability: Writability = attrs.field(factory=Writability)
 
     @property
     def is_sqlite(self) -> bool:
@@ -124,13 +133,24 @@ class Database:
                 tx.info[CHANGED] = changed
                 return work(tx, *args, **kwargs)
 
-        if self.gate is None:
-            outcome = await self.offload_write(transaction)
-        else:
-            async with self.gate:
+        try:
+            if self.gate is None:
                 outcome = await self.offload_write(transaction)
+            else:
+                async with self.gate:
+                    outcome = await self.offload_write(transaction)
+        except StorageReadOnly as error:
+            self.writability.refusal = str(error)
+            await self.forget_sessions()
+            raise
+        self.writability.refusal = None
         self.changes.changed(changed)
         return outcome
+
+    async def forget_sessions(self) -> None:
+        """Let whoever comes next have a new session: after a switch-over the old ones may be read-only for good."""
+        if not self.is_sqlite:
+            await self.offload_write(self.writing.dispose)
 
     def close(self) -> None:
         """Close every connection. On SQLite the last one folds the WAL into the file."""

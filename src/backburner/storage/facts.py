@@ -13,6 +13,7 @@ from backburner.storage.tables import providers, server_facts
 
 POLLING = "polling"
 LAST_CYCLE = "last_cycle"
+WRITE_TRIED = "write_tried"  # by an instance whose last write failed
 
 _FACT = sa.select(server_facts.c.value).where(server_facts.c.name == bound("fact", server_facts.c.name))
 _PROVIDERS = sa.select(providers).order_by(providers.c.name)

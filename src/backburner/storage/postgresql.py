@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import sqlalchemy as sa
 
-from backburner.errors import StorageUnavailable, StorageUnusable, WriteRefused
+from backburner.errors import StorageReadOnly, StorageUnavailable, StorageUnusable, WriteRefused
 from backburner.storage.urls import libpq_parameters
 
 if TYPE_CHECKING:
@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 _RETRYABLE = frozenset({"40001", "40P01", "25P03", "57P05"})
 #: Classes that mean "not now": connection, resources, operator intervention, and single states of others.
 _AWAY_CLASSES = ("08", "53", "57")
-_AWAY = frozenset({"55P03", "25006", *_RETRYABLE})
+_AWAY = frozenset({"55P03", *_RETRYABLE})
+#: A read-only transaction: that of a session which is older than the demotion of its server. And a full disk.
+_NO_WRITES = frozenset({"25006", "53100"})
+
+_CANNOT_WRITE = sa.text("SELECT current_setting('transaction_read_only') = 'on', pg_is_in_recovery()")
 
 
 def engines(
@@ -134,10 +138,20 @@ def _insert_missing(tx: sa.Connection, table: sa.Table, columns: Sequence[str], 
         return cursor.rowcount
 
 
+def write_refusal(tx: sa.Connection) -> str | None:
+    """Why this session takes no writes, by what the server says of it."""
+    read_only, in_recovery = tx.execute(_CANNOT_WRITE).one()
+    if in_recovery:
+        return "PostgreSQL: the server is a standby"
+    return "PostgreSQL: the session is read-only" if read_only else None
+
+
 def translate(error: sa.exc.DBAPIError) -> Exception:
     """The domain's error for a database error, or the error itself where it is a bug."""
     if isinstance(error.orig, _driver().errors.InsufficientPrivilege):
         return StorageUnusable(f"PostgreSQL: {_first_line(error)}.")
+    if getattr(error.orig, "sqlstate", None) in _NO_WRITES:
+        return StorageReadOnly(f"PostgreSQL: {_first_line(error)}")
     if _is_away(error):
         return StorageUnavailable(f"PostgreSQL: {_first_line(error)}")
     if isinstance(error.orig, _driver().IntegrityError | _driver().DataError):

@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.pool import StaticPool
 
-from backburner.errors import StorageUnavailable, StorageUnusable, WriteRefused
+from backburner.errors import StorageReadOnly, StorageUnavailable, StorageUnusable, WriteRefused
 from backburner.private_files import make_private
 from backburner.storage.fitness import OURS, REVISIONS
 
@@ -26,6 +26,9 @@ OLDEST = (3, 38, 0)  # RETURNING, STRICT-free upserts and partial indexes as the
 #: prepared once; 500 rows of 6 columns stay far below the 32,766 parameters that a statement may have.
 ROWS_AT_ONCE = (500, 50, 5, 1)
 CHECK_AT_START = 64 * 1024 * 1024  # bytes; a larger file is checked by `db check`, not at every start
+
+_PRIMARY = 0xFF  # the part of an extended result code that names its family
+_NO_WRITES = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
 
 #: In WAL mode NORMAL may lose the last commits when the power fails, and what was answered with 2xx must not be lost.
 _PRAGMAS = (
@@ -130,6 +133,8 @@ def translate(error: sa.exc.DBAPIError) -> Exception:
     text = str(error.orig)
     if "malformed" in text or "not a database" in text:
         return StorageUnusable(f"The database is damaged: {text}. Restore a backup.")
+    if getattr(error.orig, "sqlite_errorcode", 0) & _PRIMARY in _NO_WRITES:
+        return StorageReadOnly(f"SQLite: {text}")
     if isinstance(error.orig, sqlite3.OperationalError):
         return StorageUnavailable(f"SQLite: {text}")
     if isinstance(error.orig, sqlite3.IntegrityError | sqlite3.DataError):
