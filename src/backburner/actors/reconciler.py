@@ -183,7 +183,8 @@ class Reconciler:
         self.mandate.check()
         age = _age(batch, self.clock.now()).total_seconds()
         found = await self.provider.find(batch.options, item_count=batch.item_count, within=age + margin)
-        known = await self.database.read(submissions.not_candidates, batch.key)
+        names = [view.provider_batch_id for view in found.batches]
+        known = await self.database.read(submissions.not_candidates, batch.key, names)
         candidates = [view for view in found.batches if view.provider_batch_id not in known]
         recognised = False
         if len(candidates) > 1 or (candidates and not is_likely):

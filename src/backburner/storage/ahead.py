@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 
 from backburner.delivery_schedule import SCHEDULE
-from backburner.states import BatchStatus, DeliveryStatus
+from backburner.states import BatchStatus
 from backburner.storage.batches import POLLED, UNSETTLED
-from backburner.storage.tables import deliveries, jobs, provider_batches, work
+from backburner.storage.tables import deliveries, is_open, is_owed, jobs, provider_batches, work
 from backburner.storage.work import QUEUED
 
 #: No lease is as long, and the clocks of two hosts are not as far apart.
@@ -47,7 +47,7 @@ def _rules(now: datetime, longest_look: timedelta) -> list[tuple[sa.Column[datet
     failed_ahead = sa.select(jobs.c.id).where(jobs.c.id == work.c.job_id, jobs.c.updated_at > far).exists()
     waits = provider_batches.c.status.in_((BatchStatus.PLANNED, *POLLED, *UNSETTLED))
     return [
-        (look, sa.and_(waits, look > now + longest_look)),
-        (attempt, sa.and_(deliveries.c.status == DeliveryStatus.PENDING, attempt > far, attempt > latest)),
+        (look, sa.and_(is_open(), waits, look > now + longest_look)),
+        (attempt, sa.and_(is_owed(), attempt > far, attempt > latest)),
         (start, sa.and_(work.c.state == QUEUED, start > far, sa.or_(work.c.attempt == 0, failed_ahead))),
     ]

@@ -12,15 +12,15 @@ from backburner.completion import LOOKBACK_EXCEEDED
 from backburner.errors import NotFound
 from backburner.ids import Ids
 from backburner.model import Job, ProviderBatch
-from backburner.states import BATCH_FINAL, BatchStatus, ItemStatus
+from backburner.states import BatchStatus, ItemStatus
 from backburner.storage.agent_requests import requests_of_agents
 from backburner.storage.jobs import set_running, stop_job
 from backburner.storage.members import member_sizes
 from backburner.storage.notifications import announce_jobs, announce_work
 from backburner.storage.rows import batch_of, select_batches
 from backburner.storage.settle import close_batch, settle_job
-from backburner.storage.statements import bound
-from backburner.storage.tables import items, jobs, provider_batches, requests
+from backburner.storage.statements import bound, sorting
+from backburner.storage.tables import is_open, items, jobs, provider_batches, requests
 
 T = TypeVar("T")
 
@@ -63,12 +63,13 @@ def due_batches(tx: sa.Connection, provider: str, *, now: datetime, limit: int, 
 _DUE = (
     select_batches()
     .where(
+        is_open(),
         provider_batches.c.provider == sa.bindparam("provider_name"),
         provider_batches.c.status.in_(POLLED),
         provider_batches.c.next_poll_at <= sa.bindparam("now"),
         provider_batches.c.id > sa.bindparam("above"),
     )
-    .order_by(provider_batches.c.id)
+    .order_by(sorting(provider_batches.c.id))
     .limit(sa.bindparam("most", type_=sa.Integer))
 )
 
@@ -82,6 +83,7 @@ def next_poll_time(
 
 
 _NEXT_POLL = sa.select(sa.func.min(provider_batches.c.next_poll_at)).where(
+    is_open(),
     provider_batches.c.provider == sa.bindparam("provider_name"),
     provider_batches.c.status.in_(sa.bindparam("statuses", expanding=True)),
 )
@@ -107,6 +109,7 @@ _given_at = sa.func.coalesce(provider_batches.c.submitted_at, provider_batches.c
 _HOPELESS = (
     select_batches()
     .where(
+        is_open(),
         provider_batches.c.status.in_(_GIVEN),
         _given_at < sa.bindparam("old"),
         sa.or_(
@@ -118,7 +121,7 @@ _HOPELESS = (
             ),
         ),
     )
-    .order_by(provider_batches.c.id)
+    .order_by(sorting(provider_batches.c.id))
     .limit(sa.bindparam("most", type_=sa.Integer))
 )
 
@@ -273,9 +276,7 @@ _PUBLIC_ID = sa.select(jobs.c.public_id).where(jobs.c.id == sa.bindparam("key"))
 
 
 _OPEN_OF_EACH = (
-    sa.select(provider_batches.c.status, sa.func.count())
-    .where(provider_batches.c.status.not_in(list(BATCH_FINAL)))
-    .group_by(provider_batches.c.status)
+    sa.select(provider_batches.c.status, sa.func.count()).where(is_open()).group_by(provider_batches.c.status)
 )
 
 

@@ -16,7 +16,8 @@ from backburner.storage.notifications import announce_work
 from backburner.storage.pages import Cut, page_of
 from backburner.storage.rows import batch_of, select_batches
 from backburner.storage.settle import close_batch
-from backburner.storage.tables import provider_batches
+from backburner.storage.statements import sorting
+from backburner.storage.tables import is_undecided, provider_batches
 
 #: What `provider_status` says of an adopted batch until it has been looked at.
 ADOPTED = "in_progress"
@@ -41,8 +42,8 @@ def find_batch(tx: sa.Connection, public_id: str) -> ProviderBatch:
 
 def unresolved(tx: sa.Connection) -> list[ProviderBatch]:
     """Batches whose submission nobody could reconcile, or is being reconciled."""
-    found = select_batches().where(provider_batches.c.status.in_(UNSETTLED))
-    return [batch_of(row) for row in tx.execute(found.order_by(provider_batches.c.id))]
+    found = select_batches().where(is_undecided(), provider_batches.c.status.in_(UNSETTLED))
+    return [batch_of(row) for row in tx.execute(found.order_by(sorting(provider_batches.c.id)))]
 
 
 def abandon(tx: sa.Connection, public_id: str, *, now: datetime, ids: Ids) -> Job | None:

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from backburner.states import BATCH_IN_FLIGHT, BatchStatus
-from backburner.storage.tables import jobs, provider_batches
+from backburner.storage.tables import is_open, is_undecided, jobs, provider_batches
 from backburner.submission import HELD_BACK, Candidate
 
 
@@ -34,6 +34,7 @@ def submittable(tx: sa.Connection, *, now: datetime) -> list[Candidate]:
 def _submittable() -> sa.Select[Any]:
     other = provider_batches.alias("other")
     sought = sa.select(other.c.id).where(
+        is_undecided(other),
         other.c.status == BatchStatus.UNKNOWN,
         other.c.provider == provider_batches.c.provider,
         other.c.item_count == provider_batches.c.item_count,
@@ -53,6 +54,7 @@ def _submittable() -> sa.Select[Any]:
         )
         .select_from(provider_batches.join(jobs, jobs.c.id == provider_batches.c.job_id))
         .where(
+            is_open(),
             provider_batches.c.status == BatchStatus.PLANNED,
             provider_batches.c.next_poll_at <= sa.bindparam("now"),
             sa.not_(sought.exists()),
@@ -76,6 +78,7 @@ def queued_items(tx: sa.Connection, provider: str) -> Mapping[int, int]:
 _QUEUED = (
     sa.select(provider_batches.c.organization_id, sa.func.sum(provider_batches.c.item_count))
     .where(
+        is_open(),
         provider_batches.c.provider == sa.bindparam("provider_name"),
         provider_batches.c.status.in_(sorted(BATCH_IN_FLIGHT - {BatchStatus.ENDED, BatchStatus.QUARANTINED})),
     )

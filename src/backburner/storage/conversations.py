@@ -23,7 +23,7 @@ from backburner.storage.bulk import insert_many
 from backburner.storage.columns import UtcDateTime
 from backburner.storage.notifications import announce_work
 from backburner.storage.settle import settle_job
-from backburner.storage.tables import conversations, jobs, results, tool_calls
+from backburner.storage.tables import conversations, is_to_make, is_unfinished, jobs, results, tool_calls
 
 COLUMNS = ("job_id", "idx", "round", "state", "updated_at")
 IN_ONE_QUERY = 500
@@ -94,7 +94,7 @@ def _answered(tx: sa.Connection, limit: int) -> Sequence[Any]:
 
 _ANSWERED = (
     sa.select(conversations.c.job_id, conversations.c.idx)
-    .where(conversations.c.state == ConversationState.ANSWERED)
+    .where(is_unfinished(), conversations.c.state == ConversationState.ANSWERED)
     .order_by(conversations.c.job_id, conversations.c.idx)
     .limit(sa.bindparam("most", type_=sa.Integer))
 )
@@ -203,6 +203,7 @@ def end_waiting(tx: sa.Connection, job_key: int, *, status: ItemStatus, reason: 
     ended = tx.execute(
         sa.update(conversations)
         .where(
+            is_unfinished(),
             conversations.c.job_id == job_key,
             conversations.c.state.in_([ConversationState.TOOLS, ConversationState.READY]),
         )
@@ -210,7 +211,7 @@ def end_waiting(tx: sa.Connection, job_key: int, *, status: ItemStatus, reason: 
     )
     tx.execute(
         sa.update(tool_calls)
-        .where(tool_calls.c.job_id == job_key, tool_calls.c.state == ToolCallState.REQUESTED)
+        .where(is_to_make(), tool_calls.c.job_id == job_key, tool_calls.c.state == ToolCallState.REQUESTED)
         .values(state=ToolCallState.DROPPED)
     )
     if ended.rowcount:

@@ -17,7 +17,7 @@ from backburner.storage.accounts import signing_secrets
 from backburner.storage.bulk import insert_many
 from backburner.storage.notifications import announce_work
 from backburner.storage.results import job_ids_of
-from backburner.storage.tables import attempts, deliveries, jobs
+from backburner.storage.tables import attempts, deliveries, is_owed, jobs
 
 
 def claim_deliveries(
@@ -63,7 +63,7 @@ def next_delivery_at(
 
 
 _COULD_BE_MADE = (
-    deliveries.c.status == DeliveryStatus.PENDING,
+    is_owed(),
     deliveries.c.receiver.not_in(sa.bindparam("receivers", expanding=True)),
     deliveries.c.organization_id.not_in(sa.bindparam("organizations", expanding=True)),
 )
@@ -186,7 +186,7 @@ def redeliver(tx: sa.Connection, job_key: int, public_id: str, *, now: datetime)
     return next(delivery for delivery in deliveries_of(tx, job_key) if delivery.id == public_id)
 
 
-_PENDING = sa.select(sa.func.count()).select_from(deliveries).where(deliveries.c.status == DeliveryStatus.PENDING)
+_PENDING = sa.select(sa.func.count()).select_from(deliveries).where(is_owed())
 
 
 def pending_deliveries(tx: sa.Connection) -> int:

@@ -7,7 +7,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from backburner.states import BatchStatus
-from backburner.storage.tables import jobs, leader_history, provider_batches, server_facts
+from backburner.storage.tables import is_open, jobs, leader_history, provider_batches, server_facts
 
 
 def doubt_submissions(tx: sa.Connection, *, now: datetime) -> int:
@@ -17,7 +17,7 @@ def doubt_submissions(tx: sa.Connection, *, now: datetime) -> int:
     """
     doubted = tx.execute(
         sa.update(provider_batches)
-        .where(provider_batches.c.status == BatchStatus.PLANNED)
+        .where(is_open(), provider_batches.c.status == BatchStatus.PLANNED)
         .values(
             status=BatchStatus.UNKNOWN,
             intent_at=newest_change(tx) or now,

@@ -12,20 +12,18 @@ from backburner.errors import Conflict, NotFound
 from backburner.ids import Ids
 from backburner.model import Job
 from backburner.rounds import stopped
-from backburner.states import ACTIVE, TERMINAL, BatchStatus, JobStatus
+from backburner.states import ACTIVE, BatchStatus, JobStatus
 from backburner.storage import work
 from backburner.storage.conversations import end_waiting
 from backburner.storage.notifications import announce_jobs, announce_work
 from backburner.storage.rows import job_of, select_jobs
 from backburner.storage.settle import close_batch, finish_job, open_batches, settle_job
 from backburner.storage.statements import bound
-from backburner.storage.tables import CONDEMNED, jobs, loose_keys, provider_batches
+from backburner.storage.tables import CONDEMNED, is_active, jobs, loose_keys, provider_batches
 
 _JOB = select_jobs().where(jobs.c.public_id == bound("job", jobs.c.public_id))
 _OWN_JOB = _JOB.where(jobs.c.organization_id == bound("organization", jobs.c.organization_id))
-_ACTIVE_OF_EACH = (
-    sa.select(jobs.c.status, sa.func.count()).where(jobs.c.status.not_in(list(TERMINAL))).group_by(jobs.c.status)
-)
+_ACTIVE_OF_EACH = sa.select(jobs.c.status, sa.func.count()).where(is_active()).group_by(jobs.c.status)
 
 
 def get_job(tx: sa.Connection, organization_key: int | None, public_id: str) -> Job:
@@ -133,7 +131,7 @@ def past_deadline(tx: sa.Connection, *, now: datetime, limit: int) -> list[int]:
     return list(tx.execute(_PAST_DEADLINE, {"now": now, "most": limit}).scalars())
 
 
-_MAY_EXPIRE = (jobs.c.status.in_(sorted(ACTIVE)), jobs.c.stopping.is_(None))
+_MAY_EXPIRE = (is_active(), jobs.c.stopping.is_(None))
 _NEXT_DEADLINE = sa.select(sa.func.min(jobs.c.deadline_at)).where(*_MAY_EXPIRE)
 _PAST_DEADLINE = (
     sa.select(jobs.c.id)

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from backburner.agent_options import AgentOptions, ToolSpec, agent_of
 from backburner.commands import CallPlace, ToolFinished
 from backburner.states import ConversationState, ToolCallState
-from backburner.storage.tables import conversations, items, jobs, organizations, tool_calls
+from backburner.storage.tables import conversations, is_to_make, items, jobs, organizations, tool_calls
 from backburner.storage.turns import make_turns
 
 _PLACE = (tool_calls.c.job_id, tool_calls.c.idx, tool_calls.c.round, tool_calls.c.position)
@@ -51,11 +51,13 @@ def start_calls(tx: sa.Connection, *, limit: int, epoch: int, now: datetime) -> 
 
 _ORGANIZATIONS = sa.select(sa.func.count()).select_from(sa.select(organizations.c.id).limit(2).subquery())
 _RANK = sa.func.row_number().over(partition_by=tool_calls.c.job_id, order_by=_PLACE[1:]).label("rank")
-_REQUESTED = sa.select(*_PLACE, _RANK).where(tool_calls.c.state == ToolCallState.REQUESTED).subquery("waiting")
+_REQUESTED = (
+    sa.select(*_PLACE, _RANK).where(is_to_make(), tool_calls.c.state == ToolCallState.REQUESTED).subquery("waiting")
+)
 _HELD = (
     sa.select(jobs.c.organization_id, sa.func.count().label("calls"))
     .select_from(tool_calls.join(jobs, jobs.c.id == tool_calls.c.job_id))
-    .where(tool_calls.c.state == ToolCallState.STARTED)
+    .where(is_to_make(), tool_calls.c.state == ToolCallState.STARTED)
     .group_by(jobs.c.organization_id)
     .subquery("held")
 )
@@ -95,7 +97,7 @@ def left_started(tx: sa.Connection, *, known: Collection[CallPlace]) -> list[Sta
     return _started(tx, sa.tuple_(*_PLACE).in_(places)) if places else []
 
 
-_UNDER_WAY = sa.select(*_PLACE).where(tool_calls.c.state == ToolCallState.STARTED)
+_UNDER_WAY = sa.select(*_PLACE).where(is_to_make(), tool_calls.c.state == ToolCallState.STARTED)
 
 
 def _started(tx: sa.Connection, wanted: sa.ColumnElement[bool]) -> list[StartedCall]:

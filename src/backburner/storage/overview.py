@@ -25,7 +25,7 @@ from backburner.storage.facts import (
 from backburner.storage.fence import current_leader
 from backburner.storage.jobs import job_counts
 from backburner.storage.notifications import announce_step_down, announce_work
-from backburner.storage.tables import provider_batches
+from backburner.storage.tables import is_open, provider_batches
 
 
 @attrs.frozen(kw_only=True)
@@ -42,7 +42,9 @@ class Overview:
     active_jobs: Mapping[str, int]  #: by status
 
 
-_EARLIEST = sa.select(sa.func.min(provider_batches.c.next_poll_at)).where(provider_batches.c.status.in_(POLLED))
+_EARLIEST = sa.select(sa.func.min(provider_batches.c.next_poll_at)).where(
+    is_open(), provider_batches.c.status.in_(POLLED)
+)
 
 
 def overview(tx: sa.Connection) -> Overview:

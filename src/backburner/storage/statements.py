@@ -27,3 +27,8 @@ def _adding(table: sa.Table, names: tuple[str, ...]) -> sa.Update:
     if "version" in table.c:
         sums |= {"version": table.c.version + 1, "updated_at": bound("now", table.c.updated_at)}
     return sa.update(table).where(table.c.id == bound("key", table.c.id)).values(**sums)
+
+
+def sorting(key: sa.ColumnElement[int]) -> sa.ColumnElement[int]:
+    """The order of a key, for few rows that another index finds: SQLite would read the whole table in that order."""
+    return key + 0

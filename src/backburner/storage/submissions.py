@@ -16,7 +16,10 @@ from backburner.states import BatchStatus, ItemStatus
 from backburner.storage.batches import POLLED, UNSETTLED, settled
 from backburner.storage.members import hand_over
 from backburner.storage.settle import close_batch
-from backburner.storage.tables import jobs, provider_batches
+from backburner.storage.statements import sorting
+from backburner.storage.tables import is_open, is_undecided, jobs, provider_batches
+
+IN_ONE_QUERY = 500
 
 
 def postpone(tx: sa.Connection, key: int, *, until: datetime, error: Any, now: datetime, ids: Ids) -> None:
@@ -77,21 +80,30 @@ _LOOK_IS_DUE = sa.and_(provider_batches.c.status.in_(UNSETTLED), provider_batche
 _UNSETTLED = (
     sa.select(provider_batches.c.id)
     .where(
+        is_undecided(),
         provider_batches.c.provider == sa.bindparam("provider_name"),
         sa.or_(_LOOK_IS_DUE, provider_batches.c.status == BatchStatus.SUBMITTING),
     )
-    .order_by(provider_batches.c.id)
+    .order_by(sorting(provider_batches.c.id))
 )
 
 
-def not_candidates(tx: sa.Connection, key: int) -> frozenset[str]:
-    """Provider batches that cannot be the one a lost submission made: those known here, and those ruled out."""
-    provider = sa.select(provider_batches.c.provider).where(provider_batches.c.id == key).scalar_subquery()
-    known = sa.select(provider_batches.c.provider_batch_id).where(
-        provider_batches.c.provider == provider, provider_batches.c.provider_batch_id.is_not(None)
-    )
-    ruled_out = tx.execute(sa.select(provider_batches.c.not_ours).where(provider_batches.c.id == key)).scalar()
-    return frozenset(tx.execute(known).scalars()) | frozenset(ruled_out or ())
+def not_candidates(tx: sa.Connection, key: int, found: Collection[str]) -> frozenset[str]:
+    """Those of the provider batches `found` that a lost submission cannot have made: known here, or ruled out."""
+    row = tx.execute(
+        sa.select(provider_batches.c.provider, provider_batches.c.not_ours).where(provider_batches.c.id == key)
+    ).one()
+    sought, known = sorted(found), set(row.not_ours or ()).intersection(found)
+    for start in range(0, len(sought), IN_ONE_QUERY):
+        some = {"provider_name": row.provider, "names": sought[start : start + IN_ONE_QUERY]}
+        known.update(tx.execute(_KNOWN, some).scalars())
+    return frozenset(known)
+
+
+_KNOWN = sa.select(provider_batches.c.provider_batch_id).where(
+    provider_batches.c.provider == sa.bindparam("provider_name"),
+    provider_batches.c.provider_batch_id.in_(sa.bindparam("names", expanding=True)),
+)
 
 
 def rival_nonces(tx: sa.Connection, key: int) -> frozenset[str]:
@@ -105,7 +117,7 @@ def rival_nonces(tx: sa.Connection, key: int) -> frozenset[str]:
         other.c.id != key,
         other.c.provider == provider_batches.c.provider,
         other.c.item_count == provider_batches.c.item_count,
-        other.c.status.in_([BatchStatus.SUBMITTING, *UNSETTLED]),
+        is_undecided(other),
     )
     return frozenset(tx.execute(rivals).scalars())
 
@@ -121,6 +133,7 @@ def may_be_taken(tx: sa.Connection, key: int) -> bool:
         provider_batches.c.id == key,
         other.c.provider == provider_batches.c.provider,
         other.c.item_count == provider_batches.c.item_count,
+        is_open(other),
         other.c.status.in_(POLLED),
         other.c.create_response.is_(None),
         sa.or_(other.c.by_hand, provider_batches.c.not_ours.is_not(None)),

@@ -9,10 +9,11 @@ from typing import Any
 import attrs
 import sqlalchemy as sa
 
-from backburner.states import BATCH_FINAL, BatchStatus, DeliveryStatus
+from backburner.states import BatchStatus, DeliveryStatus
 from backburner.storage.batches import POLLED
 from backburner.storage.facts import is_polling, provider_states
-from backburner.storage.tables import deliveries, jobs, provider_batches
+from backburner.storage.statements import sorting
+from backburner.storage.tables import deliveries, is_open, is_owed, is_undecided, jobs, provider_batches
 
 LATE = timedelta(minutes=10)  # past due for that long: nobody is at work
 SOUGHT = timedelta(minutes=15)  # looked for at the provider for that long
@@ -60,19 +61,18 @@ def _batches(tx: sa.Connection, *conditions: sa.ColumnElement[bool]) -> Iterator
         .join(jobs, jobs.c.id == provider_batches.c.job_id)
         .where(*conditions)
     )
-    yield from tx.execute(found.order_by(provider_batches.c.id).limit(NAMED))
+    yield from tx.execute(found.order_by(sorting(provider_batches.c.id)).limit(NAMED))
 
 
 def _forgotten(tx: sa.Connection) -> Iterator[Trouble]:
-    is_open = provider_batches.c.status.not_in(list(BATCH_FINAL))
-    for row in _batches(tx, is_open, provider_batches.c.next_poll_at.is_(None)):
+    for row in _batches(tx, is_open(), provider_batches.c.next_poll_at.is_(None)):
         yield Trouble(kind="forgotten_batch", subject=row.public_id, facts={"job": row.job, "status": row.status.value})
 
 
 def _undecided(tx: sa.Connection, now: datetime) -> Iterator[Trouble]:
     quarantined = provider_batches.c.status == BatchStatus.QUARANTINED
     sought = sa.and_(provider_batches.c.status == BatchStatus.UNKNOWN, provider_batches.c.intent_at <= now - SOUGHT)
-    for row in _batches(tx, sa.or_(quarantined, sought)):
+    for row in _batches(tx, is_undecided(), sa.or_(quarantined, sought)):
         candidates = row.error.get("candidates") if isinstance(row.error, dict) else None
         facts = {
             "job": row.job,
@@ -88,7 +88,7 @@ def _undecided(tx: sa.Connection, now: datetime) -> Iterator[Trouble]:
 def _overdue(tx: sa.Connection, now: datetime) -> Iterator[Trouble]:
     """What is planned may wait for its turn; what is at the provider is always looked at."""
     watched = provider_batches.c.status.in_([*POLLED, BatchStatus.SUBMITTING, BatchStatus.UNKNOWN])
-    for row in _batches(tx, watched, provider_batches.c.next_poll_at <= now - LATE):
+    for row in _batches(tx, is_open(), watched, provider_batches.c.next_poll_at <= now - LATE):
         facts = {"job": row.job, "status": row.status.value, "due": row.next_poll_at, "error": row.error}
         yield Trouble(kind="overdue_batch", subject=row.public_id, facts=facts)
 
@@ -99,12 +99,11 @@ def _owed(tx: sa.Connection, *conditions: sa.ColumnElement[bool]) -> Iterator[An
         .join(jobs, jobs.c.id == deliveries.c.job_id)
         .where(*conditions)
     )
-    yield from tx.execute(found.order_by(deliveries.c.id.desc()).limit(NAMED))
+    yield from tx.execute(found.order_by(sorting(deliveries.c.id).desc()).limit(NAMED))
 
 
 def _late_deliveries(tx: sa.Connection, now: datetime) -> Iterator[Trouble]:
-    pending = deliveries.c.status == DeliveryStatus.PENDING
-    for row in _owed(tx, pending, deliveries.c.next_attempt_at <= now - LATE):
+    for row in _owed(tx, is_owed(), deliveries.c.next_attempt_at <= now - LATE):
         facts = {"job": row.job, "due": row.next_attempt_at, "attempts": row.number}
         yield Trouble(kind="late_delivery", subject=row.public_id, facts=facts)
 

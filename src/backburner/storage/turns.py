@@ -15,7 +15,16 @@ from backburner.ids import Ids
 from backburner.splitting import default_chunk_items, split
 from backburner.states import BatchStatus, ConversationState
 from backburner.storage.notifications import announce_jobs, announce_work
-from backburner.storage.tables import conversations, items, jobs, provider_batches, results, tool_calls, turns
+from backburner.storage.tables import (
+    conversations,
+    is_unfinished,
+    items,
+    jobs,
+    provider_batches,
+    results,
+    tool_calls,
+    turns,
+)
 
 IN_ONE_QUERY = 500
 RETURN_BYTES = 160  # of a tool's result in a request, around what the tool said
@@ -95,12 +104,14 @@ def _ready_jobs() -> sa.Select[Any]:
             sa.func.min(conversations.c.updated_at).label("since"),
             sa.func.count().label("number"),
         )
-        .where(conversations.c.state == ConversationState.READY)
+        .where(is_unfinished(), conversations.c.state == ConversationState.READY)
         .group_by(conversations.c.job_id)
         .subquery()
     )
     others = sa.exists().where(
-        conversations.c.job_id == waiting.c.job_id, conversations.c.state.in_([state.value for state in UNSETTLED])
+        is_unfinished(),
+        conversations.c.job_id == waiting.c.job_id,
+        conversations.c.state.in_([state.value for state in UNSETTLED]),
     )
     arriving = sa.exists().where(
         provider_batches.c.job_id == waiting.c.job_id, provider_batches.c.status == BatchStatus.ENDED
@@ -170,7 +181,7 @@ def _ready(tx: sa.Connection, job_key: int) -> Sequence[Any]:
                 ),
             )
         )
-        .where(conversations.c.job_id == job_key, conversations.c.state == ConversationState.READY)
+        .where(is_unfinished(), conversations.c.job_id == job_key, conversations.c.state == ConversationState.READY)
     )
     return tx.execute(found.order_by(turns.c.round, turns.c.idx)).all()
 

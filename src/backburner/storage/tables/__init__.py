@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from backburner.storage.tables.agent import conversations, tool_calls, turns
-from backburner.storage.tables.batch import provider_batches, results, step_feedback
+from backburner.storage.tables.agent import conversations, is_to_make, is_unfinished, tool_calls, turns
+from backburner.storage.tables.batch import is_open, is_undecided, provider_batches, results, step_feedback
 from backburner.storage.tables.calls import audit_log, idempotency_keys
-from backburner.storage.tables.delivery import attempts, deliveries
-from backburner.storage.tables.job import CONDEMNED, items, job_metadata, jobs, loose_keys, requests
+from backburner.storage.tables.delivery import attempts, deliveries, is_owed
+from backburner.storage.tables.job import CONDEMNED, is_active, items, job_metadata, jobs, loose_keys, requests
 from backburner.storage.tables.parts import metadata
 from backburner.storage.tables.people import api_keys, organizations, quota_use, users, webhook_secrets
 from backburner.storage.tables.queue import children, work
@@ -24,6 +24,12 @@ __all__ = [
     "file_parts",
     "files",
     "idempotency_keys",
+    "is_active",
+    "is_open",
+    "is_owed",
+    "is_to_make",
+    "is_undecided",
+    "is_unfinished",
     "items",
     "job_metadata",
     "jobs",

@@ -6,7 +6,11 @@ import sqlalchemy as sa
 
 from backburner.states import ConversationState, ItemStatus, ToolCallState
 from backburner.storage.columns import Key, Name
-from backburner.storage.tables.parts import count, metadata, time
+from backburner.storage.tables.parts import among, count, is_among, metadata, partial_index, time
+
+#: Conversations that are not done, and calls that are to be made. Both are few beside those that are over.
+UNFINISHED = tuple(state for state in ConversationState if state is not ConversationState.DONE)
+TO_MAKE = (ToolCallState.REQUESTED, ToolCallState.STARTED)
 
 # One row for each item of an agent job from its first answer on. Items without a row are in their first round, or their
 # provider batch was closed in it.
@@ -24,14 +28,7 @@ conversations = sa.Table(
     count("cache_creation_input_tokens"),
     count("cache_read_input_tokens"),
     time("updated_at", nullable=False),
-    sa.Index(
-        "ix_conversations_open",
-        "state",
-        "job_id",
-        "idx",
-        sqlite_where=sa.text("state <> 'done'"),
-        postgresql_where=sa.text("state <> 'done'"),
-    ),
+    partial_index("ix_conversations_open", "state", "job_id", "idx", where=among("state", UNFINISHED)),
     sqlite_with_rowid=False,
 )
 
@@ -44,13 +41,7 @@ turns = sa.Table(
     sa.Column("round", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("batch_id", Key),  # null: not planned yet
     sa.Column("size", sa.BigInteger, nullable=False),  # of the request that is put together when it is sent; about
-    sa.Index(
-        "ix_turns_of_batch",
-        "batch_id",
-        "idx",
-        sqlite_where=sa.text("batch_id IS NOT NULL"),
-        postgresql_where=sa.text("batch_id IS NOT NULL"),
-    ),
+    partial_index("ix_turns_of_batch", "batch_id", "idx", where="batch_id IS NOT NULL"),
     sqlite_with_rowid=False,
 )
 
@@ -73,12 +64,15 @@ tool_calls = sa.Table(
     time("requested_at", nullable=False),
     time("started_at"),
     time("finished_at"),
-    sa.Index(
-        "ix_tool_calls_open",
-        "state",
-        "job_id",
-        "idx",
-        sqlite_where=sa.text("state IN ('requested', 'started')"),
-        postgresql_where=sa.text("state IN ('requested', 'started')"),
-    ),
+    partial_index("ix_tool_calls_open", "state", "job_id", "idx", where=among("state", TO_MAKE)),
 )
+
+
+def is_unfinished(table: sa.FromClause = conversations) -> sa.ColumnElement[bool]:
+    """That a conversation is not done, in the words of its index: a further condition may say more."""
+    return is_among(table.c.state, UNFINISHED)
+
+
+def is_to_make(table: sa.FromClause = tool_calls) -> sa.ColumnElement[bool]:
+    """That a tool call is to be made or under way, in the words of its index."""
+    return is_among(table.c.state, TO_MAKE)

@@ -6,7 +6,28 @@ import sqlalchemy as sa
 
 from backburner.states import BatchStatus, ItemStatus
 from backburner.storage.columns import JsonText, Key, Name
-from backburner.storage.tables.parts import key, metadata, outcome_counts, public_id, time
+from backburner.storage.tables.parts import (
+    among,
+    is_among,
+    key,
+    metadata,
+    outcome_counts,
+    partial_index,
+    public_id,
+    time,
+)
+
+#: Provider batches that are not final. Their number does not grow with history, that of the others does.
+OPEN = (
+    BatchStatus.PLANNED,
+    BatchStatus.SUBMITTING,
+    BatchStatus.UNKNOWN,
+    BatchStatus.QUARANTINED,
+    BatchStatus.SUBMITTED,
+    BatchStatus.ENDED,
+)
+#: Submissions whose outcome is not known. There are few.
+UNDECIDED = (BatchStatus.SUBMITTING, BatchStatus.UNKNOWN, BatchStatus.QUARANTINED)
 
 provider_batches = sa.Table(
     "provider_batches",
@@ -45,11 +66,24 @@ provider_batches = sa.Table(
     sa.Column("error", JsonText),
     sa.Column("create_response", sa.Text),
     sa.Column("latest_polling_response", sa.Text),
-    sa.Index(None, "status", "next_poll_at"),
+    partial_index("ix_provider_batches_open", "provider", "status", "next_poll_at", where=among("status", OPEN)),
+    partial_index("ix_provider_batches_undecided", "provider", "item_count", where=among("status", UNDECIDED)),
     sa.Index(None, "job_id", "first_idx"),
-    sa.Index("uq_provider_batches_provider_batch_id", "provider", "provider_batch_id", unique=True),
+    # The provider second: all rows have the same, and a planner would take this index for it.
+    sa.Index("uq_provider_batches_provider_batch_id", "provider_batch_id", "provider", unique=True),
     sqlite_autoincrement=True,  # so that a late write for a deleted one never meets another
 )
+
+
+def is_open(table: sa.FromClause = provider_batches) -> sa.ColumnElement[bool]:
+    """That a provider batch is not final, in the words of its index: a further condition may say more."""
+    return is_among(table.c.status, OPEN)
+
+
+def is_undecided(table: sa.FromClause = provider_batches) -> sa.ColumnElement[bool]:
+    """That it is not known what became of the batch's submission, in the words of its index."""
+    return is_among(table.c.status, UNDECIDED)
+
 
 # Append-only: one row per step, the provider's bytes as they came.
 results = sa.Table(
@@ -62,14 +96,7 @@ results = sa.Table(
     sa.Column("status", Name(ItemStatus), nullable=False),
     sa.Column("line", sa.Text, nullable=False),  # the `result` member of the provider's line, verbatim
     # Most results succeed; the others are what people look for.
-    sa.Index(
-        "ix_results_failed",
-        "job_id",
-        "status",
-        "idx",
-        sqlite_where=sa.text("status <> 'succeeded'"),
-        postgresql_where=sa.text("status <> 'succeeded'"),
-    ),
+    partial_index("ix_results_failed", "job_id", "status", "idx", where="status <> 'succeeded'"),
 )
 
 # What a person said of a step.

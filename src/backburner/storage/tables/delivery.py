@@ -6,7 +6,9 @@ import sqlalchemy as sa
 
 from backburner.states import DeliveryStatus
 from backburner.storage.columns import Key, Name
-from backburner.storage.tables.parts import key, metadata, public_id, time
+from backburner.storage.tables.parts import among, is_among, key, metadata, partial_index, public_id, time
+
+OWED = (DeliveryStatus.PENDING,)
 
 deliveries = sa.Table(
     "deliveries",
@@ -26,9 +28,15 @@ deliveries = sa.Table(
     sa.Column("by_hand", sa.Boolean, nullable=False),  # the next attempt is a redelivery, outside the schedule
     time("next_attempt_at"),  # of a claimed delivery: when its lease ends
     time("created_at", nullable=False),
-    sa.Index(None, "status", "next_attempt_at"),
+    partial_index("ix_deliveries_owed", "next_attempt_at", "id", where=among("status", OWED)),
     sqlite_autoincrement=True,
 )
+
+
+def is_owed(table: sa.FromClause = deliveries) -> sa.ColumnElement[bool]:
+    """That a webhook is still to be delivered, in the words of its index."""
+    return is_among(table.c.status, OWED)
+
 
 attempts = sa.Table(
     "attempts",

@@ -6,12 +6,25 @@ from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
-from backburner.states import JobStatus, JobType
+from backburner.states import ACTIVE, JobStatus, JobType
 from backburner.storage.columns import JsonText, Key, Name
-from backburner.storage.tables.parts import count, key, metadata, outcome_counts, public_id, time
+from backburner.storage.tables.parts import (
+    among,
+    count,
+    is_among,
+    key,
+    metadata,
+    outcome_counts,
+    partial_index,
+    public_id,
+    time,
+)
 
 #: When a loose key was touched that is nobody's any more. Nothing can be staged under it, and no job be made of it.
 CONDEMNED = datetime(2000, 1, 1, tzinfo=UTC)
+
+#: Jobs that have not ended: few beside those that have.
+UNENDED = tuple(status for status in JobStatus if status in ACTIVE)
 
 # Keys whose items, requests and results belong to no job: an upload under way, one that broke off, a deleted job.
 # Every job's key is drawn here, before its items are staged. What has not been touched for a while is swept.
@@ -75,27 +88,19 @@ jobs = sa.Table(
     sa.Index(None, "organization_id", "job_type", "status", "public_id"),
     sa.Index(None, "job_type", "status", "public_id"),
     sa.Index(None, "user_id", "public_id"),
-    sa.Index(
-        "ix_jobs_of_agent",
-        "agent_id",
-        "organization_id",
-        "public_id",
-        sqlite_where=sa.text("agent_id IS NOT NULL"),
-        postgresql_where=sa.text("agent_id IS NOT NULL"),
-    ),
+    partial_index("ix_jobs_of_agent", "agent_id", "organization_id", "public_id", where="agent_id IS NOT NULL"),
     # Those that have items. Unique, so that SQLite sees that items in their order need no sort.
-    sa.Index(
-        "uq_jobs_with_items",
-        "organization_id",
-        "public_id",
-        unique=True,
-        sqlite_where=sa.text("items_total IS NOT NULL"),
-        postgresql_where=sa.text("items_total IS NOT NULL"),
-    ),
+    partial_index("uq_jobs_with_items", "organization_id", "public_id", where="items_total IS NOT NULL", unique=True),
     sa.Index(None, "organization_id", "updated_at", "public_id"),
-    sa.Index(None, "status", "deadline_at"),
+    partial_index("ix_jobs_active", "status", "deadline_at", where=among("status", UNENDED)),
     sa.Index(None, "requests_of"),
 )
+
+
+def is_active(table: sa.FromClause = jobs) -> sa.ColumnElement[bool]:
+    """That a job has not ended, in the words of its index: a further condition may say more."""
+    return is_among(table.c.status, UNENDED)
+
 
 # Members of a job's metadata whose values are text, numbers or booleans, so that jobs can be found by them.
 job_metadata = sa.Table(
@@ -120,14 +125,7 @@ items = sa.Table(
     sa.Column("size", sa.Integer, nullable=False),  # bytes of the request's params
     sa.Column("agent_id", sa.Text),
     sa.Index("uq_items_job_id_custom_id", "job_id", "custom_id", unique=True),
-    sa.Index(
-        "ix_items_of_agent",
-        "agent_id",
-        "job_id",
-        "idx",
-        sqlite_where=sa.text("agent_id IS NOT NULL"),
-        postgresql_where=sa.text("agent_id IS NOT NULL"),
-    ),
+    partial_index("ix_items_of_agent", "agent_id", "job_id", "idx", where="agent_id IS NOT NULL"),
     sqlite_with_rowid=False,
 )
 

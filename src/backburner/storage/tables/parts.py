@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import sqlalchemy as sa
@@ -36,3 +37,27 @@ def count(name: str) -> sa.Column[int]:
 
 def outcome_counts() -> list[sa.Column[int]]:
     return [count(outcome) for outcome in ("succeeded", "errored", "canceled", "expired")]
+
+
+def partial_index(name: str, *columns: str, where: str, unique: bool = False) -> sa.Index:
+    """An index of the rows for which `where` holds.
+
+    A statement uses it only if it repeats the condition, and repeats it written out: SQLite compares the expressions,
+    and neither database proves anything of a value that is bound.
+    """
+    condition = sa.text(where)
+    return sa.Index(name, *columns, unique=unique, sqlite_where=condition, postgresql_where=condition)
+
+
+def among(column: str, values: Iterable[str]) -> str:
+    """A condition for a partial index; `is_among` is how a statement repeats it."""
+    return f"{column} IN ({_written_out(values)})"
+
+
+def is_among(column: sa.ColumnElement[Any], values: Iterable[str]) -> sa.ColumnElement[bool]:
+    """That the column has one of these values, which stand in the statement as in `among`."""
+    return column.in_([sa.literal_column(f"'{value}'", sa.Text) for value in values])
+
+
+def _written_out(values: Iterable[str]) -> str:
+    return ", ".join(f"'{value}'" for value in values)

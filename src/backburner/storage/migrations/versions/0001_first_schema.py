@@ -129,7 +129,12 @@ def _conversations() -> None:
         sa.PrimaryKeyConstraint("job_id", "idx", name="pk_conversations"),
         sqlite_with_rowid=False,
     )
-    _index("ix_conversations_open", "conversations", ["state", "job_id", "idx"], where="state <> 'done'")
+    _index(
+        "ix_conversations_open",
+        "conversations",
+        ["state", "job_id", "idx"],
+        where="state IN ('answered', 'tools', 'ready', 'asked')",
+    )
 
 
 def _deliveries() -> None:
@@ -154,7 +159,7 @@ def _deliveries() -> None:
         sqlite_autoincrement=True,
     )
     _index("ix_deliveries_job_id", "deliveries", ["job_id"])
-    _index("ix_deliveries_status_next_attempt_at", "deliveries", ["status", "next_attempt_at"])
+    _index("ix_deliveries_owed", "deliveries", ["next_attempt_at", "id"], where="status IN ('pending')")
 
 
 def _file_parts() -> None:
@@ -514,6 +519,7 @@ def _jobs() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_jobs"),
         sa.UniqueConstraint("public_id", name="uq_jobs_public_id"),
     )
+    _index("ix_jobs_active", "jobs", ["status", "deadline_at"], where="status IN ('created', 'pending', 'running')")
     _index("ix_jobs_job_type_status_public_id", "jobs", ["job_type", "status", "public_id"])
     _index("ix_jobs_of_agent", "jobs", ["agent_id", "organization_id", "public_id"], where="agent_id IS NOT NULL")
     _index(
@@ -524,7 +530,6 @@ def _jobs() -> None:
     _index("ix_jobs_organization_id_public_id", "jobs", ["organization_id", "public_id"])
     _index("ix_jobs_organization_id_updated_at_public_id", "jobs", ["organization_id", "updated_at", "public_id"])
     _index("ix_jobs_requests_of", "jobs", ["requests_of"])
-    _index("ix_jobs_status_deadline_at", "jobs", ["status", "deadline_at"])
     _index("ix_jobs_user_id_public_id", "jobs", ["user_id", "public_id"])
     _index("uq_jobs_with_items", "jobs", ["organization_id", "public_id"], unique=True, where="items_total IS NOT NULL")
 
@@ -599,8 +604,19 @@ def _provider_batches() -> None:
         sqlite_autoincrement=True,
     )
     _index("ix_provider_batches_job_id_first_idx", "provider_batches", ["job_id", "first_idx"])
-    _index("ix_provider_batches_status_next_poll_at", "provider_batches", ["status", "next_poll_at"])
-    _index("uq_provider_batches_provider_batch_id", "provider_batches", ["provider", "provider_batch_id"], unique=True)
+    _index(
+        "ix_provider_batches_open",
+        "provider_batches",
+        ["provider", "status", "next_poll_at"],
+        where="status IN ('planned', 'submitting', 'unknown', 'quarantined', 'submitted', 'ended')",
+    )
+    _index(
+        "ix_provider_batches_undecided",
+        "provider_batches",
+        ["provider", "item_count"],
+        where="status IN ('submitting', 'unknown', 'quarantined')",
+    )
+    _index("uq_provider_batches_provider_batch_id", "provider_batches", ["provider_batch_id", "provider"], unique=True)
 
 
 def _step_feedback() -> None:
