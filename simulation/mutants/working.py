@@ -18,8 +18,8 @@ WORKING = (
         "a call under way is begun again",
         "agents",
         "storage/ledger.py",
-        "sa.select(*_PLACE, _RANK).where(tool_calls.c.state == ToolCallState.REQUESTED)",
-        "sa.select(*_PLACE, _RANK).where(tool_calls.c.state.in_(list(_OPEN)))",
+        "is_to_make(), tool_calls.c.state == ToolCallState.REQUESTED).subquery",
+        "is_to_make()).subquery",
         Where(workloads=AGENTS),
     ),
     Mutant(
