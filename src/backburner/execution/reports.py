@@ -15,6 +15,8 @@ import msgspec
 import structlog
 import trio
 
+from backburner.forks import hide_from_children
+
 LARGEST = 65_536  # bytes of one report
 
 
@@ -72,6 +74,7 @@ class Reports:
             trio.socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as inbox,
         ):
             self._address = str(Path(folder) / "reports")
+            hide_from_children(inbox)
             await inbox.bind(self._address)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._receive, inbox)

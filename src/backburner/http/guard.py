@@ -35,6 +35,7 @@ from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.typing import ConnectionState
 from hypercorn.utils import parse_socket_addr
 
+from backburner.forks import hide_from_children
 from backburner.http.caps import RESERVED, Admission, ConnectionCaps
 from backburner.http.problem import DEFAULT_HEADERS, render
 
@@ -96,6 +97,7 @@ class GuardedConnection(TCPServer):
         """Serve until the connection closes. Raises nothing but Cancelled."""
         try:
             sock = self.stream.socket
+            hide_from_children(sock)
             client = parse_socket_addr(sock.family, sock.getpeername())
             server = parse_socket_addr(sock.family, sock.getsockname())
             with self.config.caps.admit(client[0] if client else "") as admitted:

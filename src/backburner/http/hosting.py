@@ -18,6 +18,7 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
 
 from backburner.errors import CannotListen
+from backburner.forks import hide_from_children
 from backburner.http.caps import ConnectionCaps
 from backburner.http.guard import GuardConfig, GuardedConnection
 
@@ -108,6 +109,8 @@ async def _listen(host: str, port: int) -> list[trio.SocketListener]:
         listeners = await trio.open_tcp_listeners(port, host=host, backlog=_BACKLOG)
     except (OSError, OverflowError, UnicodeError) as error:
         raise CannotListen(host, port, getattr(error, "strerror", None) or str(error)) from error
+    for listener in listeners:
+        hide_from_children(listener.socket)
     if port:
         return listeners
     # A name with several addresses would get a different free port for each.

@@ -17,6 +17,7 @@ import structlog
 import trio
 
 from backburner.errors import StorageUnusable
+from backburner.forks import hide_from_children
 from backburner.storage.filesystems import filesystem_magic, network_filesystem
 
 log = structlog.get_logger()
@@ -48,13 +49,13 @@ class AlreadyHeld(StorageUnusable):
 
 @attrs.define(eq=False)
 class FileLock:
-    """A lock that is held until `close()`, or until the process ends, however it ends.
-
-    A child made by fork without exec would keep it; none may be made while it is held.
-    """
+    """A lock that is held until `close()`, or until the process ends, however it ends and whatever it has forked."""
 
     path: Path
     _file: int
+
+    def fileno(self) -> int:
+        return self._file
 
     def close(self) -> None:
         """Release. Harmless when called again. The file stays: removing it would let two hold the lock."""
@@ -95,7 +96,9 @@ def acquire(database: Path, me: Holder, *, magic: Callable[[Path], int | None] =
     except OSError as error:
         os.close(file)
         raise StorageUnusable(f"Cannot lock {path}: {error.strerror}.") from error
-    return FileLock(path, file)
+    lock = FileLock(path, file)
+    hide_from_children(lock)
+    return lock
 
 
 async def wait_for(

@@ -12,6 +12,8 @@ from psycopg import sql, waiting
 from psycopg.abc import RV, Params, PQGen
 from psycopg.rows import TupleRow
 
+from backburner.forks import hide_from_children
+
 # trio-asyncio replaces this function of asyncio's when it is imported, psycopg binds it when *it* is. Whichever
 # came first, psycopg has to see the loop that trio-asyncio runs.
 waiting.get_running_loop = asyncio.get_running_loop  # type: ignore[attr-defined]
@@ -31,6 +33,7 @@ class Line(psycopg.AsyncConnection[TupleRow]):
         """`patience`: seconds that one answer may take before the session is given up."""
         line = await cls.connect(conninfo, autocommit=True, prepare_threshold=None)
         line.patience = patience
+        hide_from_children(line)
         return line
 
     async def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:

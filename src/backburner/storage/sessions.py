@@ -16,6 +16,8 @@ import psycopg
 import structlog
 from psycopg.abc import PQGen
 
+from backburner.forks import hide_from_children
+
 RV = TypeVar("RV")
 
 log = structlog.get_logger()
@@ -117,6 +119,7 @@ class Sessions:
     def open(self, parameters: Mapping[str, Any]) -> Session:
         """A session by SQLAlchemy's parameters, which are the URL's."""
         session = self._connect(self.use.parameters(parameters))
+        hide_from_children(session)
         session.patience = self.use.patience
         session.autocommit = True
         pooled = is_pooled(session.pgconn.backend_pid, session.execute(LOOK).fetchone())

@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, unquote
 import h11
 import trio
 
+from backburner.forks import hide_from_children
 from backburner.providers.sandbox.engine import Admission, Sandbox
 from backburner.providers.sandbox.intake import MAX_BYTES, too_large
 from backburner.providers.sandbox.service import in_thread
@@ -26,6 +27,8 @@ async def serve_sandbox(
 ) -> None:
     """Serve until cancelled. Reports the port it listens on; port 0 takes a free one. Raises OSError if it cannot."""
     listeners = await trio.open_tcp_listeners(port, host=host)
+    for listener in listeners:
+        hide_from_children(listener.socket)
     async with trio.open_nursery() as nursery:
         await nursery.start(partial(trio.serve_listeners, partial(_serve_connection, engine), listeners))
         task_status.started(listeners[0].socket.getsockname()[1])
