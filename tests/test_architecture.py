@@ -26,6 +26,7 @@ LAYERS = {
     "backburner.background": "system",
     "backburner.clock": "waiting",
     "backburner.changes": "waiting",
+    "backburner.parent_watch": "waiting",
     "backburner.checked_intake": "intake",
     "backburner.settings": "settings",
     "backburner.server_settings": "settings",
@@ -62,7 +63,7 @@ MAY_IMPORT = {
     "client": {"domain", "version"},
     "cli": BASE | {"client", "settings", "serving", "providers", "webhooks", "storage"},
     "version": {"client", "domain"},  # `from backburner import Client, App`
-    "entry": {"cli", "client", "domain", "version"},
+    "entry": {"cli", "client", "domain", "version", "waiting"},
 }
 #: Foreign packages that only some layers may know.
 ONLY_IN = {

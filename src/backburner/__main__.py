@@ -49,8 +49,13 @@ def _fail(error: BaseException) -> int:
 
 
 if __name__ == "__main__":
-    if getattr(sys, "frozen", False):  # worker processes of the single executable begin here too
+    if getattr(sys, "frozen", False):
         import multiprocessing
 
-        multiprocessing.freeze_support()
+        from backburner.parent_watch import die_with_parent
+
+        multiprocessing.freeze_support()  # worker processes of the single executable begin here too, and stay in it
+        # What was started is a loader, which unpacks the program and starts it as a child. Whoever kills the loader
+        # means the program, and is not to leave it behind with lock and port.
+        die_with_parent()
     main()

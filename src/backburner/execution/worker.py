@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from time import sleep  # noqa: TID251  # in a thread of a process without Trio
 from typing import Any
 
 from backburner.execution.failures import Outcome, Raised, nothing, outcome_of
+from backburner.parent_watch import follow_parent
 
 _OUTGROWN = threading.Event()  # this process hit its memory limit; it takes no further work
-PARENT_LOOK = 1.0  # seconds
 
 
 def begin() -> None:
     """End this process when its server has died, also while it computes."""
-    threading.Thread(target=_follow_parent, args=(os.getppid(),), daemon=True, name="parent").start()
-
-
-def _follow_parent(parent: int) -> None:
-    while os.getppid() == parent:
-        sleep(PARENT_LOOK)
-    os._exit(1)
+    follow_parent()
 
 
 def is_outgrown() -> bool:
