@@ -8,9 +8,10 @@ import msgspec
 import pytest
 import trio
 from simulation.account import results_of
-from tests.scenes import HOOK, end_of, good_end_of, job_under, make_elsewhere
+from tests.scenes import HOOK, end_of, good_end_of, job_under, made_at, make_elsewhere
 from tests.world import open_world, params
 
+from backburner.agent_options import AgentOptions, ToolSpec, kept
 from backburner.providers.sandbox.options import SandboxOptions
 from backburner.reading import Reading
 from backburner.states import BatchStatus, JobStatus
@@ -120,15 +121,31 @@ async def test_results_that_are_cut_inside_a_line_again_and_again_lose_nothing(a
         await good_end_of(world, system, job, batches=1)
 
 
-async def test_a_foreign_results_url_is_not_followed_and_not_asked_for_all_the_time(autojump_clock):
-    async with job_under("retrieve:foreign_results_url", items=5) as (world, system, job):
-        await trio.sleep(3600)
-        assert len(world.calls) < 60
-        assert not any("elsewhere" in path or path.endswith("/results") for *_, path in world.calls)
-        (batch,) = await world.database.read(batches_of_job, job.key)
-        assert batch.error["code"] == "results_unavailable"
-        world.sandbox.faults.clear()
+async def test_results_behind_a_gateway_are_read_through_it(autojump_clock):
+    """It passes the provider's JSON on, in which the results are at the provider's own address."""
+    async with job_under("status:foreign_results_url", items=5) as (world, system, job):
         await good_end_of(world, system, job, batches=1)
+        assert trio.current_time() < 300
+
+
+async def test_an_odd_usage_costs_no_result(autojump_clock):
+    async with job_under("results:odd_usage=4", items=5) as (world, system, job):
+        ended = await world.ended(system, job)
+        assert (ended.stop_reason, ended.counts.succeeded) == ("end_turn", 5)
+        assert 0 < ended.usage.output_tokens < 5 * 100
+        counted = [line["result"]["message"]["usage"] for line in await world.results(job)]
+        assert sum(isinstance(usage.get("output_tokens"), int) for usage in counted) == 1
+
+
+async def test_an_agents_answer_of_odd_usage_is_followed_like_any_other(autojump_clock):
+    async with open_world() as world:
+        world.sandbox.faults.add("results:odd_usage=9")
+        agent = AgentOptions(tools=(ToolSpec(name="add", url="http://tools.test/add", idempotent=True),))
+        job = await world.submit([params("[sandbox:pauses=1] go on", max_tokens=4096)], agent=kept(agent))
+        async with world.instance() as system:
+            ended = await world.ended(system, job)
+        assert (ended.status, ended.stop_reason) == (JobStatus.COMPLETED, "end_turn")
+        assert len(made_at(world)) == 2
 
 
 async def test_results_that_stay_away_for_hours_count_as_gone(autojump_clock):

@@ -24,8 +24,8 @@ _MESSAGES = {
 }
 
 
-#: A count of tokens; what no counter could hold makes the line unreadable instead of poisoning a transaction.
-Tokens = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+#: A count of tokens. Millions of them have to fit into one counter, else their sum would poison a transaction.
+Tokens = Annotated[int, msgspec.Meta(ge=0, le=2**40)]
 
 
 # Not tracked by the garbage collector: they are gone at once, and a large batch makes a hundred thousand in seconds.
@@ -45,6 +45,10 @@ class _Result(msgspec.Struct, gc=False):
     message: _Message | None = None
 
 
+class _Type(msgspec.Struct, gc=False):
+    type: str
+
+
 class _Line(msgspec.Struct, gc=False):
     custom_id: str
     result: msgspec.Raw
@@ -52,6 +56,7 @@ class _Line(msgspec.Struct, gc=False):
 
 _line_decoder = msgspec.json.Decoder(_Line)
 _result_decoder = msgspec.json.Decoder(_Result)
+_type_decoder = msgspec.json.Decoder(_Type)
 _any_decoder = msgspec.json.Decoder(msgspec.Raw)
 #: Lines with fewer brackets are not nested too deeply, and are not looked at for it.
 _MANY_BRACKETS = 500
@@ -73,7 +78,7 @@ class ResultLine(msgspec.Struct, frozen=True, gc=False):
 
     custom_id: str
     status: str  # an outcome's value, or whatever the provider says
-    usage: Usage | None
+    usage: Usage | None  # None also when it makes no sense: the result is paid for all the same
     result: str  # the `result` member, verbatim
 
     @property
@@ -112,7 +117,15 @@ def _split(line: bytes) -> tuple[str, _Result, bytes]:
     if line.count(b"{") + line.count(b"[") >= _MANY_BRACKETS:
         _any_decoder.decode(b"[" * _SPARE + line + b"]" * _SPARE)
     outer = _line_decoder.decode(line)
-    return outer.custom_id, _result_decoder.decode(outer.result), bytes(outer.result)
+    return outer.custom_id, _result(outer.result), bytes(outer.result)
+
+
+def _result(raw: msgspec.Raw | str | bytes) -> _Result:
+    """What is understood of a result. A message or a usage that makes no sense is left out."""
+    try:
+        return _result_decoder.decode(raw)
+    except msgspec.ValidationError:
+        return _Result(_type_decoder.decode(raw).type)
 
 
 def own_result(status: ItemStatus, code: str | None = None) -> str:
@@ -127,11 +140,11 @@ def own_result(status: ItemStatus, code: str | None = None) -> str:
 def usage_of(result: str) -> Usage | None:
     """The usage that a stored result carries, if any."""
     try:
-        return _usage(_result_decoder.decode(result).message)
+        return _usage(_result(result).message)
     except RecursionError:
         return None
     except msgspec.DecodeError:
-        return _usage(_result_decoder.decode(without_lone_surrogates(result.encode())).message)
+        return _usage(_result(without_lone_surrogates(result.encode())).message)
 
 
 def _usage(message: _Message | None) -> Usage | None:

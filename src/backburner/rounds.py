@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import attrs
 import msgspec
@@ -123,15 +124,17 @@ def stopped(stopping: str) -> Done:
 
 
 class _Block(msgspec.Struct):
-    type: str = ""
-    id: str = ""
-    name: str = ""
+    """Only what is a call has to have these as texts."""
+
+    type: Any = ""
+    id: Any = ""
+    name: Any = ""
     input: msgspec.Raw = msgspec.Raw(b"")
 
 
 class _Message(msgspec.Struct):
-    content: list[_Block] = msgspec.field(default_factory=list)
-    stop_reason: str | None = None
+    content: list[_Block] | str | None = None
+    stop_reason: Any = None
 
 
 class _Result(msgspec.Struct):
@@ -160,8 +163,8 @@ def answer_in(result: str) -> Answer:
     message = found.message or _Message()
     return Answer(
         status=found.type,
-        stop_reason=message.stop_reason,
-        calls=_calls(message.content),
+        stop_reason=message.stop_reason if isinstance(message.stop_reason, str) else None,
+        calls=_calls(message.content) if isinstance(message.content, list) else [],
         is_empty=not message.content,
     )
 
@@ -177,9 +180,13 @@ def _decode(result: str) -> _Result:
 
 def _calls(content: Sequence[_Block]) -> list[ToolUse] | None:
     uses = [block for block in content if block.type == "tool_use"]
-    if any(not (_NAME.fullmatch(use.id) and _NAME.fullmatch(use.name)) for use in uses):
+    if not all(_is_name(use.id) and _is_name(use.name) for use in uses):
         return None
     return [ToolUse(use.id, use.name, bytes(use.input).decode() or "{}") for use in uses]
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and _NAME.fullmatch(value) is not None
 
 
 def content_in(result: str) -> bytes:

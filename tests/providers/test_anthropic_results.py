@@ -27,7 +27,6 @@ from tests.providers.anthropic_fake import (
 
 from backburner.errors import (
     BatchNotFound,
-    ProviderError,
     ProviderPaused,
     ProviderUnavailable,
     ResultsBroken,
@@ -141,12 +140,13 @@ FOREIGN = [
 
 @pytest.mark.parametrize("url", FOREIGN)
 async def test_the_key_is_never_sent_to_another_address(url, autojump_clock):
-    handler, requests = answering(httpx2.Response(200, json=ended(results_url=url)))
-    async with opened(handler) as provider:
-        with pytest.raises(ProviderError, match="does not belong to the base URL"):
-            async with provider.results(BATCH):
-                pass
-    assert [request.url.host for request in requests] == ["api.example.test"]
+    handler, requests = answering(httpx2.Response(200, json=ended(results_url=url)), httpx2.Response(200, content=FILE))
+    async with opened(handler, base_url=f"{BASE_URL}/gateway") as provider, provider.results(BATCH) as lines:
+        assert await collected(lines.next_lines) == LINES
+    assert [str(request.url) for request in requests] == [
+        f"{BASE_URL}/gateway{BATCHES}/msgbatch_1",
+        f"{BASE_URL}/gateway{BATCHES}/msgbatch_1/results",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -149,7 +149,8 @@ class AnthropicProvider:
 
     @asynccontextmanager
     async def results(self, batch: BatchRef) -> AsyncIterator[ResultLines]:
-        url = own_results_url(await self.retrieve(batch), self.base_url)
+        named = own_results_url(await self.retrieve(batch), self.base_url)
+        url = named or f"{_batch_path(batch.provider_batch_id)}/results"
         try:
             async with self.calls.download(url, _workspace(batch.options)) as download:
                 require_lines(download.answer)

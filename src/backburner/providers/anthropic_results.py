@@ -8,7 +8,7 @@ import attrs
 import httpx2
 import structlog
 
-from backburner.errors import ProviderError, ProviderUnavailable, ResultsBroken, ResultsGone
+from backburner.errors import ProviderUnavailable, ResultsBroken, ResultsGone
 from backburner.providers.anthropic_errors import Answer, NoAnswer, results_error, unreadable_answer
 from backburner.providers.anthropic_objects import Unreadable, results_url
 from backburner.providers.base import MEBIBYTE, BatchView
@@ -70,10 +70,11 @@ def _whole(last: list[bytes]) -> list[bytes]:
     return last
 
 
-def own_results_url(view: BatchView, base_url: httpx2.URL) -> str:
-    """Where to read the results; the key goes nowhere but to the base URL's scheme, host and port.
+def own_results_url(view: BatchView, base_url: httpx2.URL) -> str | None:
+    """Where the provider says that the results are; None when that is elsewhere than the base URL leads.
 
-    Raises ResultsGone, ProviderUnavailable while there is no address, ProviderError for one that leads elsewhere.
+    The key goes nowhere but to the base URL's scheme, host and port. A gateway passes the provider's own address on.
+    Raises ResultsGone, and ProviderUnavailable while there is no address.
     """
     if view.results_gone:
         raise ResultsGone("The provider no longer keeps these results.", code="results_archived")
@@ -81,7 +82,8 @@ def own_results_url(view: BatchView, base_url: httpx2.URL) -> str:
     if not given:
         raise ProviderUnavailable("The provider does not name the results' address yet.", code="results_not_ready")
     if not _leads_home(given, base_url):
-        raise ProviderError("The results' address does not belong to the base URL.", code="foreign_results_url")
+        log.info("results are read at the base URL, not where they are said to be", batch=view.provider_batch_id)
+        return None
     return given
 
 

@@ -12,6 +12,7 @@ from backburner.providers.sandbox.wire import Break, Piece
 
 #: Takes the right lines with their ends, their number, the fault's argument and chance.
 LineFault = Callable[[Iterator[bytes], int, str | None, Random], Iterator[Piece]]
+_ODD_COUNTS: tuple[Any, ...] = (None, 12.5, -1, "many", [], {})
 DEEP = 3_000  # levels, of which decoders read about a thousand
 
 
@@ -85,6 +86,14 @@ def _of_unknown_type(line: bytes) -> bytes:
     return msgspec.json.encode(decoded) + b"\n"
 
 
+def _of_odd_usage(line: bytes) -> bytes:
+    decoded: dict[str, Any] = msgspec.json.decode(line)
+    if "message" in decoded["result"]:
+        usage = decoded["result"]["message"]["usage"]
+        usage["output_tokens"] = _ODD_COUNTS[len(line) % len(_ODD_COUNTS)]
+    return msgspec.json.encode(decoded) + b"\n"
+
+
 def _bad_utf8(line: bytes) -> bytes:
     return line.replace(b'"result"', b'"r\xff\xfesult"', 1)
 
@@ -94,7 +103,7 @@ def _deep(line: bytes) -> bytes:
 
 
 #: Of several rules these come first, in this order, because they read what others spoil.
-_READERS = ("unknown_type", "contradict")
+_READERS = ("unknown_type", "odd_usage", "contradict")
 #: These come last, and only the first of them.
 _CUTS = frozenset({"reset_midline", "close_midline", "truncate", "truncated_line"})
 _GATHER_BYTES = 64 * 1024
@@ -116,6 +125,7 @@ LINES: dict[str, LineFault] = {
     "bad_utf8": _each_hit(_bad_utf8),
     "deep": _each_hit(_deep),
     "unknown_type": _each_hit(_of_unknown_type),
+    "odd_usage": _each_hit(_of_odd_usage),
 }
 
 
