@@ -135,16 +135,6 @@ async def test_a_listing_that_fails_or_lies_delays_nobody_for_long(fault, autoju
         assert trio.current_time() < 260
 
 
-async def test_a_batch_the_provider_denies_for_hours_is_lost_and_says_so(autojump_clock):
-    async with job_under(items=25) as (world, system, job):
-        await trio.sleep(2)
-        world.sandbox.faults.add("retrieve:404#1")
-        ended = await end_of(world, system, job)
-        assert (ended.status, ended.stop_reason) == (JobStatus.COMPLETED, "completed_with_errors")
-        assert (ended.counts.succeeded, ended.counts.errored) == (15, 10)
-        assert 6 * 3600 < trio.current_time() < 8 * 3600
-
-
 async def test_a_batch_that_never_ends_is_given_up_after_the_lookback(autojump_clock):
     pace = attrs.evolve(PACE, lookback=timedelta(days=2), interval=600.0)
     async with job_under("status:never_ends#1", "cancel:never_ends#1", items=25, pace=pace) as (world, system, job):

@@ -148,13 +148,6 @@ async def test_an_agents_answer_of_odd_usage_is_followed_like_any_other(autojump
         assert len(made_at(world)) == 2
 
 
-async def test_results_that_stay_away_for_hours_count_as_gone(autojump_clock):
-    async with job_under("results:404", items=5) as (world, system, job):
-        ended = await end_of(world, system, job)
-        assert (ended.status, ended.counts.errored) == (JobStatus.FAILED, 5)
-        assert 6 * 3600 < trio.current_time() < 8 * 3600
-
-
 async def test_one_batch_whose_results_break_does_not_delay_the_others(autojump_clock):
     async with job_under("results:reset#1", "results:stall_body#2", items=40) as (world, system, job):
         await trio.sleep(150)

@@ -35,9 +35,8 @@ SUBMITTING = (
         "an unknown submission is made again unseen",
         "submissions",
         "actors/submitter.py",
-        "await self._write(submissions.set_unknown, batch.key, look_at=self.clock.now(), error=problem_of(error))",
-        "await self._write(submissions.postpone, batch.key, until=self.clock.now(), error=None, "
-        "now=self.clock.now(), ids=self.ids)",
+        "await self._write(submissions.set_unknown, batch.key, look_at=now, error=reason)",
+        "await self._write(submissions.postpone, batch.key, until=now, error=None, now=now, ids=self.ids)",
         LOST_ANSWERS,
     ),
     Mutant(
@@ -113,12 +112,29 @@ SUBMITTING = (
         DYING,
     ),
     Mutant(
-        "a few seconds of 404 lose a batch",
+        "a 404 is believed early",
         "nothing is forgotten",
-        "actors/poller.py",
-        "LOST_AFTER = timedelta(hours=6)",
-        "LOST_AFTER = timedelta(seconds=1)",
+        "actors/denials.py",
+        "retention=self.provider.retention, now=now):\n            return False\n"
+        "        return await self._is_unlisted(batch, (now - made_at).total_seconds())\n",
+        "retention=self.provider.retention, now=now):\n            return True\n        return True\n",
         Where(faults=("retrieve:404@p0.6",), workloads=BATCHES),
+    ),
+    Mutant(
+        "a 404 is believed after a day",
+        "nothing is forgotten",
+        "polling.py",
+        "    return now - not_found_since >= DENIED_FOR and now - made_at >= retention\n",
+        "    return now - not_found_since >= DENIED_FOR\n",
+        test="tests/test_denied_batches.py::test_what_is_gone_ends_when_the_provider_keeps_nothing_any_more",
+    ),
+    Mutant(
+        "a 404 is believed without a listing",
+        "nothing is forgotten",
+        "actors/denials.py",
+        "        return found.doubt is None and batch.provider_batch_id not in listed\n",
+        "        return True\n",
+        test="tests/test_denied_batches.py::test_what_a_listing_shows_or_leaves_open_is_not_lost",
     ),
     Mutant(
         "the next look is forgotten",

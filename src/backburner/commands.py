@@ -25,6 +25,8 @@ class Polled:
     next_poll_at: datetime
     failures: int
     error: Any = None
+    not_found_since: datetime | None = None  # None: this look was not answered with 404
+    created_at: datetime | None = None  # by the provider's clock; None: as before
     cancel_sent_at: datetime | None = None
     #: Whether it was known that the job is being ended. If it came to be meanwhile, the batch is due again at once.
     knew_stopping: bool = False
@@ -49,6 +51,16 @@ class BatchEnded:
     response: bytes
     at: datetime
     next_poll_at: datetime  # when to start reading again if this instance dies
+    created_at: datetime | None = None  # by the provider's clock; None: as before
+
+
+@attrs.frozen(kw_only=True)
+class BatchLost:
+    """The provider does not have a batch any more, or its job does not wait for it any longer."""
+
+    term: Term
+    batch_key: int
+    at: datetime
 
 
 class ResultRow(msgspec.Struct, frozen=True, gc=False):
@@ -84,6 +96,7 @@ class ReadFailed:
     failures: int  # broken passes in a row
     next_poll_at: datetime
     error: Any
+    not_found_since: datetime | None = None  # None: this pass was not answered with 404
 
 
 @attrs.frozen(kw_only=True)
@@ -175,7 +188,9 @@ class WorkDeferred:
     error: Any = None  # shown until the next attempt ends; None leaves what was shown before
 
 
-LeaderCommand = Polled | Unchanged | BatchEnded | ResultPage | ReadFailed | BatchIngested | NotOurs | ToolFinished
+LeaderCommand = (
+    Polled | Unchanged | BatchEnded | BatchLost | ResultPage | ReadFailed | BatchIngested | NotOurs | ToolFinished
+)
 WorkCommand = WorkProgressed | WorkEnded | WorkDeferred
 FreeCommand = DeliveryAttempted | WorkCommand
 Command = LeaderCommand | FreeCommand

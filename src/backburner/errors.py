@@ -139,7 +139,7 @@ class ProviderPaused(ProviderError):
 
 
 class BatchNotFound(ProviderError):
-    """404 for a provider batch. Transient until proven otherwise: replicas lag behind `create`."""
+    """404 for a provider batch. It proves nothing for weeks: the key may be wrong, a replica may lag behind."""
 
 
 class SubmissionRefused(ProviderError):
@@ -159,7 +159,7 @@ class ResultsBroken(ProviderError, TransientError):
 
 
 class ResultsGone(ProviderError):
-    """The provider no longer keeps these results."""
+    """The provider says that it no longer keeps these results, or this batch."""
 
 
 # --- background work ---------------------------------------------------------------------------------------

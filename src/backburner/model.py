@@ -147,6 +147,8 @@ class ProviderBatch:
     next_poll_at: datetime | None
     ended_at: datetime | None
     ingested_at: datetime | None
+    provider_created_at: datetime | None  #: by its own clock
+    not_found_since: datetime | None  #: since when the provider answers nothing but 404
     error: Any
     create_response: bytes | None
     latest_polling_response: bytes | None

@@ -17,6 +17,11 @@ GROWTH = 0.5  # a batch is polled again after half of its age, so young ones soo
 RETRY_AFTER_CAP = 600.0  # seconds; a provider that asks for more is asked again after this all the same
 FAILURE_CAP = 300.0
 FAILURES = Backoff(first=2.0, cap=FAILURE_CAP, low=1.0, high=1.25)
+LONG_DENIED = timedelta(hours=1)  # of nothing but 404; from then on it is asked less often
+DENIED_LOOKS = timedelta(minutes=30)
+DENIED_FOR = timedelta(hours=24)  # of nothing but 404, before it may mean something
+#: The same for a batch whose job is being ended: whoever wants that waits no longer for what may be there.
+DENIED_WHILE_STOPPING = timedelta(minutes=10)
 
 
 def next_poll(submitted_at: datetime, now: datetime, *, interval: float, phase: float) -> datetime:
@@ -40,6 +45,22 @@ def after_failure(failures: int, now: datetime, *, retry_after: float | None, ra
     if retry_after is not None and retry_after > 0:
         return now + timedelta(seconds=FAILURES.spread(min(retry_after, RETRY_AFTER_CAP), random))
     return now + timedelta(seconds=FAILURES.wait(failures, random))
+
+
+def after_denial(due: datetime, not_found_since: datetime | None, now: datetime) -> datetime:
+    """When to ask again after a failure that was to wait until `due`: later, once it has been 404 for long."""
+    if not_found_since is None or now - not_found_since < LONG_DENIED:
+        return due
+    return max(due, now + DENIED_LOOKS)
+
+
+def may_be_lost(*, not_found_since: datetime, made_at: datetime, retention: timedelta, now: datetime) -> bool:
+    """Whether a batch that is answered with nothing but 404 can be gone, so that the whole listing is worth a look.
+
+    A wrong key, another workspace, a replica that lags behind all answer 404. Only what the provider has kept for as
+    long as it keeps anything may be gone; `made_at` is by the provider's clock, `retention` from then on.
+    """
+    return now - not_found_since >= DENIED_FOR and now - made_at >= retention
 
 
 @attrs.define

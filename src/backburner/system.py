@@ -15,6 +15,7 @@ from backburner.actors.account import AccountKeeper, TermWrites
 from backburner.actors.agents import Agents
 from backburner.actors.callbacks import Callbacks, Sender
 from backburner.actors.delivery_queue import DeliveryQueue
+from backburner.actors.denials import Denials
 from backburner.actors.executor import Executor
 from backburner.actors.ingest import Ingest
 from backburner.actors.leader import Leader
@@ -215,9 +216,11 @@ class System:
             "clock": self.clock,
             "random": self.random,
         }
+        denials = Denials(provider=provider, mandate=mandate, clock=self.clock)
         poller = Poller(
             **common,
             keeper=keeper,
+            denials=denials,
             writes=self._writes,
             limiter=trio.CapacityLimiter(self.pace.poll_concurrency),
             interval=self.pace.interval,
@@ -225,6 +228,7 @@ class System:
         ingest = Ingest(
             **common,
             keeper=keeper,
+            denials=denials,
             database=self.database,
             writes=self._writes,
             limiter=trio.CapacityLimiter(STREAMS),

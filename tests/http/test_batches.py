@@ -27,8 +27,8 @@ async def test_a_batch_shows_its_provider_batches(autojump_clock, api):
     assert first["request_counts"]["processing"] == 2
     assert set(first) >= {
         "id", "provider", "provider_batch_id", "round", "status", "provider_status", "item_count", "request_counts",
-        "created_at", "submitted_at", "last_polled_at", "next_poll_at", "ended_at", "ingested_at", "error",
-        "create_response", "latest_polling_response",
+        "created_at", "submitted_at", "last_polled_at", "next_poll_at", "ended_at", "ingested_at", "not_found_since",
+        "error", "create_response", "latest_polling_response",
     }  # fmt: skip
 
 

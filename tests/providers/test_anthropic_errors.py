@@ -82,7 +82,7 @@ QUESTIONS = [
     (html(404), BatchNotFound),
     (html(405), ProviderPaused),
     (error(409, "conflict_error"), ProviderUnavailable),
-    (html(410), BatchNotFound),
+    (html(410), ResultsGone),
     (error(429, "rate_limit_error"), ProviderUnavailable),
     (error(429, "rate_limit_error", code="enforced_spend_limit_reached"), ProviderPaused),
     (error(500, "api_error"), ProviderUnavailable),

@@ -232,9 +232,12 @@ def test_nothing_of_a_size_that_is_sought_is_submitted(stock: Stock, tx: sa.Conn
     batches.begin_attempt(tx, first.key, epoch=1, now=NOW)
     submissions.set_unknown(tx, first.key, look_at=NOW, error=None)
     assert [candidate.key for candidate in candidates.submittable(tx, now=NOW)] == [last.key]
+    assert candidates.submittable(tx, now=later(599)) == candidates.submittable(tx, now=NOW)
+    assert [candidate.item_count for candidate in candidates.submittable(tx, now=later(601))] == [3]
+    assert candidates.queued_items(tx, "sandbox") == {1: 3}
     submissions.quarantine(tx, first.key, error=None, look_at=NOW)
     assert [candidate.item_count for candidate in candidates.submittable(tx, now=NOW)] == [3]
-    assert candidates.queued_items(tx, "sandbox") == {1: 3}
+    assert candidates.queued_items(tx, "sandbox") == {}
     submissions.quarantine(tx, first.key, error=None, look_at=later(60))
     assert submissions.unsettled_submissions(tx, "sandbox", now=later(59)) == []
     submissions.postpone(tx, first.key, until=NOW, error=None, now=NOW, ids=stock.ids)

@@ -13,14 +13,15 @@ import structlog
 import trio
 
 from backburner.actors.account import AccountKeeper
-from backburner.actors.poller import LOST_AFTER, NOT_FOUND
+from backburner.actors.denials import Denials
 from backburner.actors.writer import Writes
 from backburner.clock import Clock
-from backburner.commands import BatchIngested, NotOurs, ReadFailed
-from backburner.errors import BatchNotFound, ProviderError, ProviderPaused, ResultsGone, TransientError
+from backburner.commands import BatchIngested, BatchLost, NotOurs, ReadFailed
+from backburner.errors import ProviderError, ProviderPaused, ResultsGone, TransientError
+from backburner.holds import problem
 from backburner.leadership import Mandate
 from backburner.model import ProviderBatch
-from backburner.polling import after_failure
+from backburner.polling import after_denial, after_failure
 from backburner.providers.base import BatchRef, Provider
 from backburner.reading import Reading
 from backburner.states import BatchStatus
@@ -48,6 +49,7 @@ class Ingest:
     random: Random
     limiter: trio.CapacityLimiter  # streams at once
     keeper: AccountKeeper
+    denials: Denials
 
     async def run(self, batch: ProviderBatch) -> None:
         """Read an ended batch once. Afterwards it is ingested, or has a time for the next try."""
@@ -91,20 +93,20 @@ class Ingest:
 
     async def _interrupted(self, reading: Reading, error: ProviderError | TransientError) -> None:
         batch = reading.batch
-        if isinstance(error, ResultsGone) or (isinstance(error, BatchNotFound) and self._is_lost(batch)):
+        if isinstance(error, ResultsGone):
             log.error("results are gone at the provider", batch=batch.id, error=str(error))
             await self._complete(reading)
+            return
+        since = self.denials.since(batch, error)
+        if since is not None and await self.denials.is_lost(batch, since):
+            log.error("provider batch is lost", batch=batch.id, provider_batch_id=batch.provider_batch_id)
+            await self.writes.durable(BatchLost(term=self.mandate.term, batch_key=batch.key, at=self.clock.now()))
             return
         if isinstance(error, ProviderPaused):
             await self.keeper.poll_refused(error)
         log.warning("reading results failed", batch=batch.id, error=str(error), failures=batch.poll_failures + 1)
-        problem = {"code": "results_unavailable", "message": str(error)}
-        await self._fail(batch, problem, getattr(error, "retry_after", None))
-
-    def _is_lost(self, batch: ProviderBatch) -> bool:
-        """Whether a 404 is believed: the batch was denied for long before it counted as ended, or is since then."""
-        ended_at = batch.ended_at or self.clock.now()
-        return batch.provider_status == NOT_FOUND or self.clock.now() - ended_at >= LOST_AFTER
+        reason = problem("results_unavailable", str(error), batch.error, self.clock.now())
+        await self._fail(batch, reason, getattr(error, "retry_after", None), since)
 
     async def _stored(self, batch: ProviderBatch) -> list[int]:
         if batch.counts.finished == 0:
@@ -145,8 +147,9 @@ class Ingest:
             log.error("items without a result", batch=reading.batch.id, items=reading.missing(), reads=reads)
             await self._complete(reading)
             return
-        error = {"code": "results_incomplete", "message": f"{reading.missing()} items are missing", **reading.odd}
-        again = self.clock.now() + REREADS[reads - 1]
+        now, missing = self.clock.now(), f"{reading.missing()} items are missing"
+        error = problem("results_incomplete", missing, reading.batch.error, now, **reading.odd)
+        again = now + REREADS[reads - 1]
         await self._postpone(reading.batch, error, again, reads=reads, failures=0)
 
     async def _complete(self, reading: Reading) -> None:
@@ -169,13 +172,27 @@ class Ingest:
             )
         )
 
-    async def _fail(self, batch: ProviderBatch, problem: dict[str, Any], retry_after: float | None) -> None:
-        failures = batch.poll_failures + 1
-        due = after_failure(failures, self.clock.now(), retry_after=retry_after, random=self.random)
-        await self._postpone(batch, problem, due, reads=batch.reads, failures=failures)
+    async def _fail(
+        self,
+        batch: ProviderBatch,
+        reason: dict[str, Any],
+        retry_after: float | None,
+        not_found_since: datetime | None = None,
+    ) -> None:
+        failures, now = batch.poll_failures + 1, self.clock.now()
+        due = after_failure(failures, now, retry_after=retry_after, random=self.random)
+        due = after_denial(due, not_found_since, now)
+        await self._postpone(batch, reason, due, reads=batch.reads, failures=failures, not_found_since=not_found_since)
 
     async def _postpone(
-        self, batch: ProviderBatch, error: dict[str, Any], due: datetime, *, reads: int, failures: int
+        self,
+        batch: ProviderBatch,
+        error: dict[str, Any],
+        due: datetime,
+        *,
+        reads: int,
+        failures: int,
+        not_found_since: datetime | None = None,
     ) -> None:
         await self.writes.durable(
             ReadFailed(
@@ -185,5 +202,6 @@ class Ingest:
                 failures=failures,
                 next_poll_at=due,
                 error=error,
+                not_found_since=not_found_since,
             )
         )

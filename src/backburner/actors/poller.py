@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from random import Random
 from typing import Any
 
@@ -13,21 +13,21 @@ import structlog
 import trio
 
 from backburner.actors.account import AccountKeeper
+from backburner.actors.denials import Denials
 from backburner.actors.writer import Writes
 from backburner.clock import Clock
-from backburner.commands import BatchEnded, Polled, Unchanged
+from backburner.commands import BatchEnded, BatchLost, Polled, Unchanged
 from backburner.cycle import Cycle
-from backburner.errors import BatchNotFound, ProviderError, ProviderPaused, ProviderUnavailable
+from backburner.errors import ProviderError, ProviderPaused, ProviderUnavailable, ResultsGone
+from backburner.holds import UNRECOGNISED, problem, problem_of
 from backburner.leadership import Mandate
 from backburner.model import ProviderBatch
-from backburner.polling import Quiet, after_failure, next_poll
+from backburner.polling import Quiet, after_denial, after_failure, next_poll
 from backburner.providers.base import BatchRef, BatchView, Provider
-from backburner.times import rfc3339
 
 log = structlog.get_logger()
 
-LOST_AFTER = timedelta(hours=6)  # of 404s and nothing else
-NOT_FOUND = "not_found"
+GONE = "gone"  # the provider has said that it does not keep the batch any more
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -42,6 +42,7 @@ class Poller:
     limiter: trio.CapacityLimiter  # provider calls at once
     interval: float  # seconds; the longest time between two looks
     keeper: AccountKeeper
+    denials: Denials
     quiet: Quiet = attrs.field(factory=Quiet)
     phase: float = attrs.field(init=False)  # seconds; see `next_poll`
 
@@ -65,7 +66,7 @@ class Poller:
         await self.keeper.poll_answered()
         if view.ended and (view.results_ready or view.results_gone):
             cycle.completed_count += 1
-            await self._ended(batch, view.status, view.raw)
+            await self._ended(batch, view.status, view)
             return True
         cycle.running_count += 1
         await self._goes_on(batch, view)
@@ -117,22 +118,32 @@ class Poller:
                 polled_at=now,
                 next_poll_at=next_poll(since, now, interval=self.interval, phase=self.phase),
                 failures=0,
+                created_at=view.created_at,
+                error=self._unrecognised(batch, now),
                 cancel_sent_at=now if view.canceling and batch.cancel_sent_at is None else None,
                 knew_stopping=batch.job_stopping is not None,
             )
         )
 
+    def _unrecognised(self, batch: ProviderBatch, now: datetime) -> dict[str, Any] | None:
+        """Why a job that is being ended waits for a batch that is well."""
+        if batch.job_stopping is None or batch.is_recognised:
+            return None
+        return problem(UNRECOGNISED, "The batch was found in a listing and may be another's.", batch.error, now)
+
     async def _failed(self, batch: ProviderBatch, error: ProviderError) -> bool:
-        now = self.clock.now()
-        problem = describe(error, batch.error, now)
-        if is_lost(problem, now):
-            log.error("provider batch is lost", batch=batch.id, provider_batch_id=batch.provider_batch_id)
-            await self._ended(batch, NOT_FOUND, b"")
+        if isinstance(error, ResultsGone):
+            await self._ended(batch, GONE, None)
             return True
+        since = self.denials.since(batch, error)
+        if since is not None and await self.denials.is_lost(batch, since):
+            log.error("provider batch is lost", batch=batch.id, provider_batch_id=batch.provider_batch_id)
+            await self.writes.durable(BatchLost(term=self.mandate.term, batch_key=batch.key, at=self.clock.now()))
+            return False
         await self.mind(error)
         log.warning("poll failed", batch=batch.id, error=str(error), failures=batch.poll_failures + 1)
         retry_after = error.retry_after if isinstance(error, ProviderUnavailable) else None
-        await self._postpone(batch, problem, retry_after)
+        await self._postpone(batch, problem_of(error, batch.error, self.clock.now()), retry_after, since)
         return False
 
     async def mind(self, error: ProviderError) -> None:
@@ -147,9 +158,16 @@ class Poller:
         """Looking at this batch failed in a way that nobody foresaw: it waits as after any failure."""
         await self._postpone(batch, {"code": "internal_error"}, None)
 
-    async def _postpone(self, batch: ProviderBatch, problem: dict[str, Any], retry_after: float | None) -> None:
+    async def _postpone(
+        self,
+        batch: ProviderBatch,
+        reason: dict[str, Any],
+        retry_after: float | None,
+        not_found_since: datetime | None = None,
+    ) -> None:
         now = self.clock.now()
         failures = batch.poll_failures + 1
+        due = after_failure(failures, now, retry_after=retry_after, random=self.random)
         await self.writes.durable(
             Polled(
                 term=self.mandate.term,
@@ -157,34 +175,24 @@ class Poller:
                 provider_status=None,
                 response=None,
                 polled_at=now,
-                next_poll_at=after_failure(failures, now, retry_after=retry_after, random=self.random),
+                next_poll_at=after_denial(due, not_found_since, now),
                 failures=failures,
-                error=problem,
+                error=reason,
+                not_found_since=not_found_since,
                 knew_stopping=batch.job_stopping is not None,
             )
         )
 
-    async def _ended(self, batch: ProviderBatch, status: str, response: bytes) -> None:
+    async def _ended(self, batch: ProviderBatch, status: str, view: BatchView | None) -> None:
         now = self.clock.now()
         await self.writes.durable(
             BatchEnded(
                 term=self.mandate.term,
                 batch_key=batch.key,
                 provider_status=status,
-                response=response,
+                response=b"" if view is None else view.raw,
+                created_at=None if view is None else view.created_at,
                 at=now,
                 next_poll_at=now,
             )
         )
-
-
-def describe(error: ProviderError, before: Any, now: datetime) -> dict[str, Any]:
-    """The error as it is kept with the batch; `since` is when this kind of failure began."""
-    code = NOT_FOUND if isinstance(error, BatchNotFound) else error.code or "provider_error"
-    same = isinstance(before, dict) and before.get("code") == code
-    return {"code": code, "message": str(error), "since": before["since"] if same else rfc3339(now)}
-
-
-def is_lost(problem: dict[str, Any], now: datetime) -> bool:
-    """Whether the provider has denied the batch for so long that it must be gone."""
-    return problem["code"] == NOT_FOUND and str(problem["since"]) <= rfc3339(now - LOST_AFTER)

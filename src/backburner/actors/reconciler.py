@@ -19,6 +19,7 @@ from backburner.errors import (
     ResultsGone,
     WriteRefused,
 )
+from backburner.holds import problem_of
 from backburner.ids import Ids
 from backburner.leadership import Mandate
 from backburner.model import ProviderBatch
@@ -113,10 +114,10 @@ class Reconciler:
             await self._quarantine(batch, batch.error)
             return
         if error.code == IN_DOUBT and _age(batch, self.clock.now()) > AMBIGUOUS:
-            await self._quarantine(batch, problem_of(error))
+            await self._quarantine(batch, problem_of(error, batch.error, self.clock.now()))
             return
         seconds = min(self.interval, max(1.0, self.settle / 4))
-        await self._look_again(batch, seconds, problem_of(error))
+        await self._look_again(batch, seconds, problem_of(error, batch.error, self.clock.now()))
 
     async def _look_for(self, batch: ProviderBatch) -> None:
         rivals = await self.database.read(submissions.rival_nonces, batch.key)
@@ -241,8 +242,3 @@ def _nonce_of(line: bytes) -> str | None:
         return wire_nonce(decode(line).custom_id)
     except Unreadable:
         return None
-
-
-def problem_of(error: ProviderError) -> dict[str, Any]:
-    """A provider's error as it is kept with a batch."""
-    return {"code": error.code or "provider_error", "message": str(error), "status": error.status}

@@ -12,7 +12,7 @@ import trio
 
 from backburner.actors.account import AccountKeeper, TermWrites
 from backburner.actors.loops import Bell, finish_within
-from backburner.actors.reconciler import Reconciler, problem_of
+from backburner.actors.reconciler import Reconciler
 from backburner.clock import Clock
 from backburner.errors import (
     LeadershipLost,
@@ -25,6 +25,7 @@ from backburner.errors import (
     SubmissionTooLarge,
     SubmissionUnknown,
 )
+from backburner.holds import problem_of
 from backburner.ids import Ids
 from backburner.leadership import Mandate
 from backburner.model import PlannedBatch, ProviderBatch
@@ -154,7 +155,9 @@ class Submitter:
         except SubmissionUnknown as error:
             log.warning("outcome of a submission is unknown", batch=batch.id, error=str(error))
             self.reconciler.attempt_failed(batch.key)
-            await self._write(submissions.set_unknown, batch.key, look_at=self.clock.now(), error=problem_of(error))
+            now = self.clock.now()
+            reason = problem_of(error, batch.error, now)
+            await self._write(submissions.set_unknown, batch.key, look_at=now, error=reason)
             self.keeper.turned_away(error)
             await self.keeper.show()
         else:
@@ -176,6 +179,7 @@ class Submitter:
             provider_batch_id=view.provider_batch_id,
             status=view.status,
             response=response,
+            created_at=view.created_at,
             now=now,
             next_poll_at=next_poll(now, now, interval=self.interval, phase=0),
         )
@@ -196,13 +200,16 @@ class Submitter:
         now = self.clock.now()
         until = self.keeper.turned_away(error)
         log.warning("submission turned away", batch=batch.id, error=str(error), until=str(until))
-        await self._write(submissions.postpone, batch.key, until=until, error=problem_of(error), now=now, ids=self.ids)
+        reason = problem_of(error, batch.error, now)
+        await self._write(submissions.postpone, batch.key, until=until, error=reason, now=now, ids=self.ids)
         await self.keeper.show()
         self.ended()
 
     async def _reject(self, batch: ProviderBatch, error: SubmissionRefused) -> None:
         log.error("provider refused a batch", batch=batch.id, error=str(error))
-        await self._write(submissions.reject, batch.key, error=problem_of(error), now=self.clock.now(), ids=self.ids)
+        now = self.clock.now()
+        reason = problem_of(error, batch.error, now)
+        await self._write(submissions.reject, batch.key, error=reason, now=now, ids=self.ids)
         self.ended()
 
     async def _divide(self, batch: ProviderBatch, error: SubmissionTooLarge) -> None:

@@ -35,6 +35,7 @@ _FIELDS = (
     "next_poll_at",
     "ended_at",
     "ingested_at",
+    "not_found_since",
     "error",
 )
 _UNRESOLVED = ("unknown", "quarantined")
@@ -96,7 +97,8 @@ def adopt(_world: World, client: Client, batch_id: str, provider_batch_id: str, 
 @json_option
 @with_client
 def abandon(_world: World, client: Client, batch_id: str, as_json: bool) -> int:
-    """Give up BATCH: its items end as errored, and `backburner retry` can run them again.
+    """Give up BATCH, whose fate is unknown or which the provider answers 404 for: its items end as errored, and
+    `backburner retry` can run them again.
 
     If the provider has it after all, it goes on there and is paid for.
     """

@@ -60,6 +60,16 @@ def _unknown(batch: str, facts: Mapping[str, Any]) -> Remedy:
     return Remedy(text, (f"backburner batches poll {batch}", *_decisions(batch, facts)))
 
 
+def _denied(batch: str, facts: Mapping[str, Any]) -> Remedy:
+    text = (
+        f"The provider has answered 404 for {batch} ({facts['items']} items of {facts['job']}; there it is "
+        f"{facts['theirs']}) since {_time(facts['since'])}. Is the key one of another workspace, or the base URL wrong?"
+        " It is asked again until the provider keeps results no longer; put it right, or give the batch up."
+    )
+    abandon = f"backburner batches abandon {batch} && backburner retry {facts['job']}"
+    return Remedy(text, (f"backburner batches poll {batch}", abandon))
+
+
 def _decisions(batch: str, facts: Mapping[str, Any]) -> tuple[str, ...]:
     candidates = facts["candidates"] or ["PROVIDER_BATCH"]
     adoptions = [f"backburner batches adopt {batch} {candidate}" for candidate in map(shlex.quote, candidates)]
@@ -99,6 +109,7 @@ _REMEDIES: Mapping[str, Callable[[str, Mapping[str, Any]], Remedy]] = {
     "forgotten_batch": _forgotten,
     "quarantined_batch": _quarantined,
     "unknown_batch": _unknown,
+    "denied_batch": _denied,
     "overdue_batch": _overdue,
     "late_delivery": _late_delivery,
     "failed_delivery": _failed_delivery,

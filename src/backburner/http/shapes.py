@@ -82,6 +82,7 @@ def provider_batch_json(batch: ProviderBatch) -> JsonObject:
         "next_poll_at": _time(batch.next_poll_at),
         "ended_at": _time(batch.ended_at),
         "ingested_at": _time(batch.ingested_at),
+        "not_found_since": _time(batch.not_found_since),
         "error": batch.error,
         "create_response": _verbatim(batch.create_response),
         "latest_polling_response": _verbatim(batch.latest_polling_response),

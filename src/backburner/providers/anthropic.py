@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
 from urllib.parse import quote
@@ -42,6 +43,8 @@ Send = Callable[[str, Mapping[str, str]], Awaitable[Answer]]
 #: The service takes 256 MB and single requests of 32 MB; what comes before it may count otherwise.
 LIMITS = Limits(max_items=100_000, max_bytes=200_000_000, max_item_bytes=32 * MEBIBYTE - 64 * 1024)
 
+#: For how long results can be read.
+RETENTION = timedelta(days=29)
 #: What a submission may say per batch.
 FORWARDED_HEADERS = frozenset(
     {"anthropic-version", "anthropic-beta", "anthropic-workspace-id", "anthropic-user-profile-id"}
@@ -101,6 +104,7 @@ class AnthropicProvider:
     offload: Offload
     name: str
     limits: Limits = LIMITS
+    retention: timedelta = RETENTION
 
     async def submit(self, requests: Sequence[WireRequest], options: Mapping[str, str]) -> BatchView:
         upload = Upload(await self.offload(partial(encode_requests, requests)))

@@ -112,7 +112,7 @@ def submission_error(answer: Answer) -> ProviderError:
 
 def batch_error(answer: Answer) -> ProviderError:
     """What an unsuccessful answer to a question about one batch means."""
-    return _question_error(answer, {404: BatchNotFound, 410: BatchNotFound, 405: ProviderPaused})
+    return _question_error(answer, {404: BatchNotFound, 410: ResultsGone, 405: ProviderPaused})
 
 
 def results_error(answer: Answer) -> ProviderError:

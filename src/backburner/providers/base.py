@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 import attrs
@@ -93,6 +93,7 @@ class Provider(Protocol):
 
     name: str
     limits: Limits
+    retention: timedelta  # for how long it keeps a batch's results, from the making of the batch
 
     async def submit(self, requests: Sequence[WireRequest], options: Mapping[str, str]) -> BatchView:
         """Make one batch. Never repeated by the adapter; the call has one of these outcomes:

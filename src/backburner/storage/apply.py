@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from backburner.commands import (
     BatchEnded,
     BatchIngested,
+    BatchLost,
     Command,
     DeliveryAttempted,
     FreeCommand,
@@ -77,6 +78,8 @@ def apply_leader_commands(
     touched = {page.job_key for page in pages}
     touched |= _jobs_of(tx, [command.batch_key for command in ended])
     finished = _ingest(tx, _only(commands, BatchIngested), ids)
+    lost = _only(commands, BatchLost)
+    finished |= _lose(tx, lost, ids)
     went_on = finish_calls(tx, _only(commands, ToolFinished))
     changed = results.job_ids_of(tx, touched | finished.keys())
     announce_jobs(tx, changed)
@@ -84,7 +87,7 @@ def apply_leader_commands(
         jobs=tuple(changed),
         stored_results=stored,
         callbacks_due=any(finished.values()),
-        places_freed=bool(ended or disowned),
+        places_freed=bool(ended or disowned or lost),
         rounds_due=went_on or any(page.of_agents for page in pages),
     )
 
@@ -105,12 +108,14 @@ def _only(commands: Sequence[Command], kind: type[C]) -> list[C]:
 
 
 def _seen(command: BatchEnded) -> dict[str, Any]:
-    return {
+    made = {} if command.created_at is None else {"provider_created_at": command.created_at}
+    return made | {
         "provider_status": command.provider_status,
         "latest_polling_response": command.response.decode(),
         "last_polled_at": command.at,
         "next_poll_at": command.next_poll_at,
         "poll_failures": 0,
+        "not_found_since": None,
         "error": None,
     }
 
@@ -130,6 +135,10 @@ _POLLED = (
         next_poll_at=sa.bindparam("due", type_=UtcDateTime),
         poll_failures=sa.bindparam("failures"),
         error=sa.bindparam("problem"),
+        not_found_since=sa.bindparam("denied", type_=UtcDateTime),
+        provider_created_at=sa.func.coalesce(
+            sa.bindparam("made", type_=UtcDateTime), provider_batches.c.provider_created_at
+        ),
         cancel_sent_at=sa.func.coalesce(
             sa.bindparam("cancelled", type_=UtcDateTime), provider_batches.c.cancel_sent_at
         ),
@@ -150,6 +159,8 @@ def _record_polls(tx: sa.Connection, commands: Sequence[Polled]) -> None:
                     "due": polled.next_poll_at,
                     "failures": polled.failures,
                     "problem": polled.error,
+                    "denied": polled.not_found_since,
+                    "made": polled.created_at,
                     "cancelled": polled.cancel_sent_at,
                 }
                 for polled in commands
@@ -193,6 +204,7 @@ def _record_failed_reads(tx: sa.Connection, commands: Sequence[ReadFailed]) -> N
                 poll_failures=command.failures,
                 next_poll_at=command.next_poll_at,
                 error=command.error,
+                not_found_since=command.not_found_since,
             )
         )
 
@@ -213,5 +225,15 @@ def _ingest(tx: sa.Connection, commands: Sequence[BatchIngested], ids: Ids) -> d
         job_key = mark_ingested(tx, command.batch_key, command.at)
         if job_key is not None:
             job = batches.settled(tx, job_key, now=command.at, ids=ids)
+            touched[job_key] = touched.get(job_key, False) or (job is not None and job.callback_url is not None)
+    return touched
+
+
+def _lose(tx: sa.Connection, commands: Sequence[BatchLost], ids: Ids) -> dict[int, bool]:
+    """Jobs that a lost batch belongs to → whether that made a webhook due."""
+    touched: dict[int, bool] = {}
+    for command in commands:
+        job_key, job = batches.lose(tx, command.batch_key, now=command.at, ids=ids)
+        if job_key is not None:
             touched[job_key] = touched.get(job_key, False) or (job is not None and job.callback_url is not None)
     return touched

@@ -12,8 +12,11 @@ from backburner.completion import LOOKBACK_EXCEEDED
 from backburner.errors import NotFound
 from backburner.ids import Ids
 from backburner.model import Job, ProviderBatch
+from backburner.result_lines import MISSING
+from backburner.rounds import stopped
 from backburner.states import BatchStatus, ItemStatus
 from backburner.storage.agent_requests import requests_of_agents
+from backburner.storage.columns import UtcDateTime
 from backburner.storage.jobs import set_running, stop_job
 from backburner.storage.members import member_sizes
 from backburner.storage.notifications import announce_jobs, announce_work
@@ -29,7 +32,7 @@ POLLED = (BatchStatus.SUBMITTED, BatchStatus.ENDED)
 #: Statuses of submissions whose outcome is not known.
 UNSETTLED = (BatchStatus.UNKNOWN, BatchStatus.QUARANTINED)
 _GIVEN = (*POLLED, *UNSETTLED)
-#: Anthropic keeps results for 29 days from the making of a batch; one day for clocks.
+#: Longer than a provider keeps results; nothing that could be asked after is older.
 RESULTS_KEPT = timedelta(days=30)
 LATELY = timedelta(days=1)
 
@@ -94,7 +97,8 @@ def hopeless_batches(tx: sa.Connection, *, now: datetime, lookback: timedelta, l
     """Batches that are not final and of which nothing is to be hoped for any more.
 
     Those that are older than the lookback and that the provider has lately said to be at work on; of the others, which
-    may have results that nobody has read, those that are older than the provider keeps results as well.
+    may have results that nobody has read, those that are older than the provider keeps results as well. Never those
+    that the provider denies: what follows from that is decided in `actors/denials.py`.
     """
     given = {
         "old": now - lookback,
@@ -111,6 +115,7 @@ _HOPELESS = (
     .where(
         is_open(),
         provider_batches.c.status.in_(_GIVEN),
+        provider_batches.c.not_found_since.is_(None),
         _given_at < sa.bindparam("old"),
         sa.or_(
             _given_at < sa.bindparam("older"),
@@ -139,6 +144,18 @@ def give_up(tx: sa.Connection, key: int, *, now: datetime, ids: Ids) -> Job | No
     if job is not None and job.callback_url is not None:
         announce_work(tx)
     return job
+
+
+def lose(tx: sa.Connection, key: int, *, now: datetime, ids: Ids) -> tuple[int | None, Job | None]:
+    """The provider does not have a batch any more: what it owes is errored; or ends as the job does, if that is being
+    ended. Returns the job's key, None when the batch was final already, and a job that this ended.
+    """
+    of = sa.select(jobs.c.stopping).join(provider_batches, provider_batches.c.job_id == jobs.c.id)
+    stopping = tx.execute(of.where(provider_batches.c.id == key)).scalar()
+    fill = ItemStatus.ERRORED if stopping is None else stopped(stopping).status
+    code = MISSING if stopping is None else None
+    job_key = close_batch(tx, key, fill=fill, code=code, now=now, allowed=POLLED)
+    return job_key, None if job_key is None else settled(tx, job_key, now=now, ids=ids)
 
 
 # --- submitting --------------------------------------------------------------------------------------------
@@ -205,16 +222,19 @@ def attach(
     response: bytes | None,
     now: datetime,
     next_poll_at: datetime,
+    created_at: datetime | None = None,
 ) -> bool:
     """The provider has the batch. False when it had been settled otherwise meanwhile.
 
-    `response` is its answer to the submission; None when that was lost and the batch was found.
+    `response` is its answer to the submission; None when that was lost and the batch was found. `created_at` is by the
+    provider's clock.
     """
     given = {
         "key": key,
         "theirs": provider_batch_id,
         "standing": status,
         "response": None if response is None else response.decode(),
+        "made": created_at,
         "now": now,
         "due": next_poll_at,
     }
@@ -237,6 +257,7 @@ _ATTACH = (
         provider_batch_id=sa.bindparam("theirs"),
         provider_status=sa.bindparam("standing"),
         create_response=sa.bindparam("response"),
+        provider_created_at=sa.bindparam("made", type_=UtcDateTime),
         submitted_at=sa.bindparam("now"),
         next_poll_at=sa.bindparam("due"),
         poll_failures=0,

@@ -11,7 +11,7 @@ from backburner.errors import Conflict, NotFound
 from backburner.ids import Ids
 from backburner.model import Job, ProviderBatch
 from backburner.states import BATCH_FINAL, BatchStatus, ItemStatus
-from backburner.storage.batches import UNSETTLED, attach, settled
+from backburner.storage.batches import POLLED, UNSETTLED, attach, settled
 from backburner.storage.notifications import announce_work
 from backburner.storage.pages import Cut, page_of
 from backburner.storage.rows import batch_of, select_batches
@@ -47,11 +47,16 @@ def unresolved(tx: sa.Connection) -> list[ProviderBatch]:
 
 
 def abandon(tx: sa.Connection, public_id: str, *, now: datetime, ids: Ids) -> Job | None:
-    """Give up an unresolved batch: its items are errored. Raises NotFound and Conflict. Returns a job this ended."""
-    key = find_batch(tx, public_id).key
-    job_key = close_batch(tx, key, fill=ItemStatus.ERRORED, code="abandoned", now=now, allowed=UNSETTLED)
+    """Give up a batch that is unresolved, or that the provider denies: its items are errored.
+
+    Raises NotFound and Conflict. Returns a job this ended.
+    """
+    batch = find_batch(tx, public_id)
+    allowed = UNSETTLED if batch.not_found_since is None else (*UNSETTLED, *POLLED)
+    job_key = close_batch(tx, batch.key, fill=ItemStatus.ERRORED, code="abandoned", now=now, allowed=allowed)
     if job_key is None:
-        raise Conflict("batch_not_unresolved", "Only an unknown or quarantined batch can be abandoned.")
+        message = "Only a batch that is unknown or quarantined, or that the provider answers 404 for, can be abandoned."
+        raise Conflict("batch_not_unresolved", message)
     return settled(tx, job_key, now=now, ids=ids)
 
 

@@ -60,7 +60,7 @@ _JOB_FIELDS = (
 _BATCH_FIELDS = (
     "provider", "round", "status", "item_count", "byte_size", "nonce", "attempt", "provider_batch_id",
     "provider_status", "fill", "poll_failures", "reads", "cancel_sent_at", "created_at", "intent_at", "submitted_at",
-    "last_polled_at", "next_poll_at", "ended_at", "ingested_at", "error",
+    "last_polled_at", "next_poll_at", "ended_at", "ingested_at", "error", "provider_created_at", "not_found_since",
 )  # fmt: skip
 
 

@@ -45,6 +45,7 @@ def close_batch(
             status=BatchStatus.CLOSED,
             fill=fill,
             next_poll_at=None,
+            not_found_since=None,
             ended_at=row.ended_at or now,
             error={"code": code} if code else row.error,
         )
@@ -95,6 +96,7 @@ _INGESTED = (
         status=BatchStatus.INGESTED,
         ingested_at=bound("now", provider_batches.c.ingested_at),
         next_poll_at=None,
+        not_found_since=None,
         error=None,
     )
     .returning(provider_batches.c.job_id)

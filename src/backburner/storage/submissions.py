@@ -152,6 +152,8 @@ def rule_out(tx: sa.Connection, key: int, provider_batch_ids: Collection[str], *
             "status": BatchStatus.UNKNOWN,
             "provider_batch_id": None,
             "provider_status": None,
+            "provider_created_at": None,
+            "not_found_since": None,
             "submitted_at": None,
             "by_hand": False,
             "ended_at": None,

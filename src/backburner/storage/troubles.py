@@ -16,6 +16,7 @@ from backburner.storage.statements import sorting
 from backburner.storage.tables import deliveries, is_open, is_owed, is_undecided, jobs, provider_batches
 
 LATE = timedelta(minutes=10)  # past due for that long: nobody is at work
+DENIED = timedelta(minutes=2)  # answered with 404 for that long; just after `create` replicas lag behind
 SOUGHT = timedelta(minutes=15)  # looked for at the provider for that long
 FAILED_LATELY = timedelta(days=7)
 NAMED = 20  # of each kind
@@ -37,6 +38,7 @@ def troubles(tx: sa.Connection, *, now: datetime) -> list[Trouble]:
         *_switched_off(tx),
         *_forgotten(tx),
         *_undecided(tx, now),
+        *_denied(tx, now),
         *_overdue(tx, now),
         *_late_deliveries(tx, now),
         *_failed_deliveries(tx, now),
@@ -83,6 +85,13 @@ def _undecided(tx: sa.Connection, now: datetime) -> Iterator[Trouble]:
         }
         kind = "quarantined_batch" if row.status is BatchStatus.QUARANTINED else "unknown_batch"
         yield Trouble(kind=kind, subject=row.public_id, facts=facts)
+
+
+def _denied(tx: sa.Connection, now: datetime) -> Iterator[Trouble]:
+    at_provider = provider_batches.c.status.in_(POLLED)
+    for row in _batches(tx, is_open(), at_provider, provider_batches.c.not_found_since <= now - DENIED):
+        facts = {"job": row.job, "theirs": row.provider_batch_id, "since": row.not_found_since, "items": row.item_count}
+        yield Trouble(kind="denied_batch", subject=row.public_id, facts=facts)
 
 
 def _overdue(tx: sa.Connection, now: datetime) -> Iterator[Trouble]:

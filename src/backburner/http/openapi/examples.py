@@ -69,6 +69,7 @@ _PROVIDER_BATCH = {
     "next_poll_at": _AT,
     "ended_at": None,
     "ingested_at": None,
+    "not_found_since": None,
     "error": None,
     "create_response": None,
     "latest_polling_response": None,

@@ -111,6 +111,7 @@ class ProviderBatch(msgspec.Struct):
     next_poll_at: Time | None
     ended_at: Time | None
     ingested_at: Time | None
+    not_found_since: Time | None
     error: Any
     create_response: Any
     latest_polling_response: Any

@@ -56,6 +56,8 @@ provider_batches = sa.Table(
     # An operator has said which provider batch it is.
     sa.Column("by_hand", sa.Boolean, nullable=False, server_default=sa.false()),
     time("cancel_sent_at"),
+    time("provider_created_at"),  # by the provider's clock
+    time("not_found_since"),  # since when the provider answers nothing but 404
     time("created_at", nullable=False),
     time("intent_at"),
     time("submitted_at"),
@@ -71,6 +73,8 @@ provider_batches = sa.Table(
     sa.Index(None, "job_id", "first_idx"),
     # The provider second: all rows have the same, and a planner would take this index for it.
     sa.Index("uq_provider_batches_provider_batch_id", "provider_batch_id", "provider", unique=True),
+    # Those that something is the matter with. See `storage/holds.py`.
+    partial_index("ix_provider_batches_in_trouble", "job_id", where=f"{among('status', OPEN)} AND error IS NOT NULL"),
     sqlite_autoincrement=True,  # so that a late write for a deleted one never meets another
 )
 

@@ -61,6 +61,7 @@ jobs = sa.Table(
     sa.Column("input", JsonText),
     sa.Column("result", JsonText),
     sa.Column("error", JsonText),
+    sa.Column("hold", JsonText),  # why it waits: code, since, message; of a batch written by `storage/holds.py`
     sa.Column("callback_url", sa.Text),
     time("callback_sent_at"),
     sa.Column("callback_status_code", sa.Integer),
@@ -93,6 +94,7 @@ jobs = sa.Table(
     partial_index("uq_jobs_with_items", "organization_id", "public_id", where="items_total IS NOT NULL", unique=True),
     sa.Index(None, "organization_id", "updated_at", "public_id"),
     partial_index("ix_jobs_active", "status", "deadline_at", where=among("status", UNENDED)),
+    partial_index("ix_jobs_held", "id", where="hold IS NOT NULL"),
     sa.Index(None, "requests_of"),
 )
 

@@ -489,6 +489,7 @@ def _jobs() -> None:
         sa.Column("input", sa.Text(), nullable=True),
         sa.Column("result", sa.Text(), nullable=True),
         sa.Column("error", sa.Text(), nullable=True),
+        sa.Column("hold", sa.Text(), nullable=True),
         sa.Column("callback_url", sa.Text(), nullable=True),
         sa.Column("callback_sent_at", TIME, nullable=True),
         sa.Column("callback_status_code", sa.Integer(), nullable=True),
@@ -520,6 +521,7 @@ def _jobs() -> None:
         sa.UniqueConstraint("public_id", name="uq_jobs_public_id"),
     )
     _index("ix_jobs_active", "jobs", ["status", "deadline_at"], where="status IN ('created', 'pending', 'running')")
+    _index("ix_jobs_held", "jobs", ["id"], where="hold IS NOT NULL")
     _index("ix_jobs_job_type_status_public_id", "jobs", ["job_type", "status", "public_id"])
     _index("ix_jobs_of_agent", "jobs", ["agent_id", "organization_id", "public_id"], where="agent_id IS NOT NULL")
     _index(
@@ -588,6 +590,8 @@ def _provider_batches() -> None:
         sa.Column("not_ours", sa.Text(), nullable=True),
         sa.Column("by_hand", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.Column("cancel_sent_at", TIME, nullable=True),
+        sa.Column("provider_created_at", TIME, nullable=True),
+        sa.Column("not_found_since", TIME, nullable=True),
         sa.Column("created_at", TIME, nullable=False),
         sa.Column("intent_at", TIME, nullable=True),
         sa.Column("submitted_at", TIME, nullable=True),
@@ -603,12 +607,14 @@ def _provider_batches() -> None:
         sa.UniqueConstraint("public_id", name="uq_provider_batches_public_id"),
         sqlite_autoincrement=True,
     )
+    is_open = "status IN ('planned', 'submitting', 'unknown', 'quarantined', 'submitted', 'ended')"
+    _index("ix_provider_batches_in_trouble", "provider_batches", ["job_id"], where=f"{is_open} AND error IS NOT NULL")
     _index("ix_provider_batches_job_id_first_idx", "provider_batches", ["job_id", "first_idx"])
     _index(
         "ix_provider_batches_open",
         "provider_batches",
         ["provider", "status", "next_poll_at"],
-        where="status IN ('planned', 'submitting', 'unknown', 'quarantined', 'submitted', 'ended')",
+        where=is_open,
     )
     _index(
         "ix_provider_batches_undecided",

@@ -1,0 +1,58 @@
+"""What follows when the provider answers 404 for a batch that it has made: for weeks, nothing."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import attrs
+import structlog
+import trio
+
+from backburner.clock import Clock
+from backburner.errors import BatchNotFound, ProviderError
+from backburner.leadership import Mandate
+from backburner.model import ProviderBatch
+from backburner.polling import DENIED_WHILE_STOPPING, may_be_lost
+from backburner.providers.base import Provider
+from backburner.submission import LAST_MARGIN
+
+log = structlog.get_logger()
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Denials:
+    """Tells a 404 that is final from those that are not. Shared by pollers and readers of results."""
+
+    provider: Provider
+    mandate: Mandate
+    clock: Clock
+    _listing: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(1), init=False)
+
+    def since(self, batch: ProviderBatch, error: Exception) -> datetime | None:
+        """Since when the batch is answered with nothing but 404, this answer included; None for any other answer."""
+        if not isinstance(error, BatchNotFound):
+            return None
+        return batch.not_found_since or self.clock.now()
+
+    async def is_lost(self, batch: ProviderBatch, since: datetime) -> bool:
+        """Whether the batch is given up. While its job goes on: only when the provider can have removed it by now, and
+        a whole listing does not show it.
+        """
+        now = self.clock.now()
+        if batch.job_stopping is not None:
+            return now - since >= DENIED_WHILE_STOPPING
+        made_at = batch.provider_created_at or batch.submitted_at or now
+        if not may_be_lost(not_found_since=since, made_at=made_at, retention=self.provider.retention, now=now):
+            return False
+        return await self._is_unlisted(batch, (now - made_at).total_seconds())
+
+    async def _is_unlisted(self, batch: ProviderBatch, age: float) -> bool:
+        try:
+            async with self._listing:
+                self.mandate.check()
+                found = await self.provider.find(batch.options, item_count=batch.item_count, within=age + LAST_MARGIN)
+        except ProviderError as error:
+            log.warning("listing for a lost batch failed", batch=batch.id, error=str(error))
+            return False
+        listed = {view.provider_batch_id for view in found.batches}
+        return found.doubt is None and batch.provider_batch_id not in listed
