@@ -183,3 +183,18 @@ def test_a_public_url_has_one_reading(url, expected, receiver):
 def test_the_parts_of_a_private_url():
     expected = CallbackUrl(scheme="http", host="::1", port=9000, target="/x", address=ip_address("::1"))
     assert check_callback_url("http://[::1]:9000/x", allow_private=True) == expected
+
+
+@pytest.mark.parametrize(("ports", "allowed"), [(frozenset({9000}), True), (frozenset({443}), False), (None, True)])
+def test_which_ports_are_called_is_the_operators_choice(ports, allowed):
+    url = "https://example.com:9000/"
+    if allowed:
+        assert check_callback_url(url, allow_private=False, ports=ports).port == 9000
+        return
+    with pytest.raises(Invalid, match="Port 9000 is not called; the server's setting callback_ports allows 443"):
+        check_callback_url(url, allow_private=False, ports=ports)
+
+
+def test_any_port_is_not_any_address():
+    with pytest.raises(Invalid, match="this address"):
+        check_callback_url("http://10.0.0.1:9000/", allow_private=False, ports=None)

@@ -17,6 +17,11 @@ from backburner.redaction import redacted, redacted_text
         ("x-api-key: sk-ant-api03-abcdefgh", "x-api-key: sk-***"),
         ("postgresql://me:pa:ss@host/db", "postgresql://me:***@host/db"),
         ("postgresql://me:p@ss@host/db", "postgresql://me:***@host/db"),
+        ("mysql://me:pa/ss@host/db", "mysql://me:***@host/db"),
+        ("cannot open postgres://me:pa/ss@host/db now", "cannot open postgres://me:***@host/db now"),
+        ("postgresql://host/db?password=pa/ss&sslmode=require", "postgresql://host/db?password=***&sslmode=require"),
+        ("postgresql://host/db?sslpassword=pass", "postgresql://host/db?sslpassword=***"),
+        (r"host=h password='it\'s' user=me", "host=h password=*** user=me"),
     ],
 )
 def test_what_looks_like_a_secret_is_starred(text, shown):
@@ -25,7 +30,14 @@ def test_what_looks_like_a_secret_is_starred(text, shown):
 
 @pytest.mark.parametrize(
     "text",
-    ["task-something-long", "abb_0123456789abcdef", "http://127.0.0.1:8283/v1", "me@example.org", "job-0192-abc"],
+    [
+        "http://127.0.0.1:8283/v1?mail=me@example.org",
+        "task-something-long",
+        "abb_0123456789abcdef",
+        "http://127.0.0.1:8283/v1",
+        "me@example.org",
+        "job-0192-abc",
+    ],
 )
 def test_other_text_stays(text):
     assert redacted_text(text) == text

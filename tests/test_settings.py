@@ -223,3 +223,39 @@ def test_a_port_that_is_no_address_is_still_ours(tmp_path):
     assert load(OF_A_SERVICE, toml(tmp_path, "port = 18")).port == 18
     with pytest.raises(SettingError, match="'http://x'"):
         load({"BACKBURNER_PORT": "http://x"})
+
+
+@pytest.mark.parametrize(
+    ("given", "ports"),
+    [("443", {443}), ("80, 9000", {80, 9000}), ([80, "9000"], {80, 9000}), ("any", None), (["443"], {443})],
+)
+def test_callback_ports_are_listed(given, ports):
+    found = Settings(callback_ports=given).callback_ports
+    assert found == ports
+
+
+@pytest.mark.parametrize("given", ["", "http", "0", "65536", "80,", 80, []])
+def test_what_is_no_list_of_ports_is_refused(given):
+    with pytest.raises(SettingError, match="callback_ports"):
+        Settings(callback_ports=given)
+
+
+@pytest.mark.parametrize(
+    "url", ["postgres://h/db", "postgresql+psycopg://h/db", "postgresql://h1:5,h2:6/db", "sqlite:///a?b%20c.db"]
+)
+def test_urls_in_use_are_accepted(url):
+    assert Settings(database_url=url).database_url == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://me:hun/ter2@host/db",
+        "postgresql://host/db?password=hunter2",
+        "postgres://me:hun@ter2@host/db",
+        "postgresql+psycopg://me:hun/ter2@host/db",
+    ],
+)
+def test_a_database_password_is_never_in_the_representation(url):
+    shown = repr(Settings(database_url=url, database_direct_url=url))
+    assert ("ter2" in shown, shown.count("***")) == (False, 2)

@@ -15,7 +15,7 @@ Address = IPv4Address | IPv6Address
 
 MAX_URL_BYTES = 2048
 DEFAULT_PORTS = {"http": 80, "https": 443}
-#: Where web servers listen. Other ports would make this server a port scanner.
+#: Where web servers listen. Other ports would make this server a port scanner, so an operator has to name them.
 WEB_PORTS = frozenset({80, 443, 8080, 8443})
 
 # `ipaddress.is_global` is not a filter: it lets multicast, 6to4, NAT64 and cloud metadata through.
@@ -91,15 +91,24 @@ def receiver_of(url: str) -> str:
     return parse_callback_url(url).receiver
 
 
-def check_callback_url(url: str, *, allow_private: bool) -> CallbackUrl:
+def check_callback_url(url: str, *, allow_private: bool, ports: frozenset[int] | None = WEB_PORTS) -> CallbackUrl:
     """Raises Invalid: `callback_url_invalid` for no http(s) URL, `callback_url_forbidden` for what is not called.
 
-    A name is not resolved here: its addresses are checked each time before they are connected to.
+    `ports` are those that may be called; None: any, which `allow_private` means too. A name is not resolved here: its
+    addresses are checked each time before they are connected to.
     """
     parsed = parse_callback_url(url)
-    if not allow_private and not _is_public(parsed):
+    if allow_private:
+        return parsed
+    if not _is_public(parsed):
         # It does not say what exactly is wrong: that would help to look around inside.
-        raise _refused("Callbacks to this address or port are not allowed.", code="callback_url_forbidden")
+        raise _refused("Callbacks to this address are not allowed.", code="callback_url_forbidden")
+    if ports is not None and parsed.port not in ports:
+        allowed = ", ".join(map(str, sorted(ports)))
+        raise _refused(
+            f"Port {parsed.port} is not called; the server's setting callback_ports allows {allowed}.",
+            code="callback_url_forbidden",
+        )
     return parsed
 
 
@@ -130,8 +139,6 @@ def is_forbidden(address: Address) -> bool:
 
 
 def _is_public(url: CallbackUrl) -> bool:
-    if url.port not in WEB_PORTS:
-        return False
     if url.address is not None:
         return not is_forbidden(url.address)
     return url.host.rpartition(".")[2] != "localhost"

@@ -18,7 +18,7 @@ _SECRET_VALUES = (
     (re.compile(r"(?<![A-Za-z0-9])sk-[A-Za-z0-9_\-]{8,}"), f"sk-{REDACTED}"),
     # A password in a database's URL may have any character but @, and one of them may be there all the same.
     (re.compile(r"(\bpostgres(?:ql)?(?:\+\w+)?://[^:/@\s]*):\S*@"), rf"\1:{REDACTED}@"),
-    (re.compile(r"(://[^:/@\s]*):[^/\s]*@"), rf"\1:{REDACTED}@"),
+    (re.compile(r"(://[^:/@\s]*):(?!\d{1,5}[/?#])\S*@"), rf"\1:{REDACTED}@"),
     (re.compile(r"(password|client_secret)=('(?:\\.|[^'\\])*'|[^\s&'\"]+)", re.IGNORECASE), rf"\1={REDACTED}"),
 )
 

@@ -129,6 +129,20 @@ def text(pattern: str, allowed: str, *, optional: bool = False) -> Kind:
     return _maybe(Kind(allowed, parse), optional)
 
 
+def ports() -> Kind:
+    """Read as a set of numbers; None for any port."""
+
+    def parse(value: object) -> frozenset[int] | None:
+        if value is None or value == "any":
+            return None
+        listed = value.split(",") if isinstance(value, str) else value
+        if not isinstance(listed, list | tuple | frozenset) or not listed:
+            raise ValueError(value)
+        return frozenset(whole(1, 65_535).read(port) for port in listed)
+
+    return Kind("port numbers with commas between, or `any`", parse)
+
+
 def _maybe(kind: Kind, optional: bool) -> Kind:
     if not optional:
         return kind

@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 
 from backburner.server_settings import DAY, GIBIBYTE, MEBIBYTE, ServerSettings
-from backburner.setting_fields import choice, number, setting, switch, text, whole
+from backburner.setting_fields import choice, number, ports, setting, switch, text, whole
 
 
 @attrs.frozen(kw_only=True)
@@ -78,8 +78,13 @@ class Settings(ServerSettings):
         number(0.1, 300), 5.0, "How long one attempt of a webhook may take in total.", unit="seconds"
     )
     callback_concurrency: int = setting(whole(1, 10_000), 64, "Webhooks in flight at once, at most.", unit="webhooks")
+    callback_ports: frozenset[int] | None = setting(
+        ports(),
+        "80,443,8080,8443",
+        "The ports that webhooks and HTTP tools may call. Any port is a way to look around with this server's eyes.",
+    )
     callback_allow_private_networks: bool = setting(
-        switch(), False, "Let webhooks go to private, loopback and link-local addresses."
+        switch(), False, "Let webhooks go to private, loopback and link-local addresses, and to any port."
     )
 
     # Logs

@@ -174,3 +174,23 @@ def test_doctor_names_the_command_for_what_is_stuck(terminal, database):
     assert (ran.code, found["ok"], found["commands"]) == (1, False, ["backburner scheduler resume"])
     told = terminal.run("doctor", "--database", database, answers=[httpx2.ConnectError("refused")])
     assert "                  backburner scheduler resume" in told.out.splitlines()
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql://me:hun/ter2@127.0.0.1:9/x", "postgresql://127.0.0.1:9/x?password=hunter2"]
+)
+def test_no_command_shows_a_databases_password(terminal, url):
+    for command in (("doctor",), ("doctor", "--json"), ("db", "check"), ("db", "upgrade", "--json"), ("serve",)):
+        ran = terminal.run(*command, "--database", url, answers=[ok({})])
+        assert ran.code == 1
+        assert "ter2" not in ran.out + ran.err
+
+
+@pytest.mark.parametrize(
+    ("url", "named"),
+    [("postgresql://h/x?schema=public", "schema"), ("postgresql://h:port/x", "port"), ("mysql://h/x", "postgresql://")],
+)
+def test_a_wrong_database_url_is_one_line_and_exit_status_2(terminal, url, named):
+    ran = terminal.run("db", "check", "--database", url)
+    assert (ran.code, ran.err.count("\n")) == (2, 1)
+    assert named in ran.err

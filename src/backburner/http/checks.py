@@ -10,7 +10,7 @@ from backburner.states import JobType
 
 def check_callback(services: Services, url: str) -> None:
     """Raises Invalid for a URL that no webhook may go to."""
-    check_callback_url(url, allow_private=services.allow_private_callbacks)
+    check_callback_url(url, allow_private=services.allow_private_callbacks, ports=services.callback_ports)
 
 
 def location(services: Services, job: Job) -> dict[str, str]:

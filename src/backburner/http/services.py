@@ -13,6 +13,7 @@ from backburner.agent_options import ToolSpec
 from backburner.app import Handler
 from backburner.changes import Changes
 from backburner.clock import Clock
+from backburner.egress import WEB_PORTS
 from backburner.figures import JobFigures, ProcessFigures
 from backburner.http.key_uses import KeyUses
 from backburner.http.limiter import RateLimits
@@ -69,6 +70,7 @@ class Services:
     provider: str  #: of batches that name none
     providers: frozenset[str]  #: those that a batch may name
     allow_private_callbacks: bool
+    callback_ports: frozenset[int] | None = WEB_PORTS  #: None: any
     public_url: str | None  #: goes before paths in `Location`
     work: Callable[[], None]  #: there is something to submit, poll or deliver
     status: Callable[[], InstanceStatus]

@@ -14,7 +14,7 @@ import trio
 from backburner.app import App, Handler
 from backburner.checked_intake import DROP_SECONDS, CheckedIntake, drop
 from backburner.clock import Clock
-from backburner.egress import check_callback_url
+from backburner.egress import WEB_PORTS, check_callback_url
 from backburner.errors import GiveUp, Invalid, NotFound
 from backburner.execution.context import Context
 from backburner.files import INGEST_FILE, FileStatus
@@ -48,6 +48,7 @@ class IngestRules:
     max_item_bytes: int = 32 * 1024 * 1024
     folder: str | None = None  #: below which files of this machine may be read
     allow_private_callbacks: bool = False
+    callback_ports: frozenset[int] | None = WEB_PORTS  #: None: any
 
 
 @attrs.frozen(kw_only=True)
@@ -105,7 +106,11 @@ class Ingestion:
         check_metadata(asked["metadata"] or {})
         check_request_config(asked["request_config"] or {})
         if asked["callback_url"] is not None:
-            check_callback_url(asked["callback_url"], allow_private=self.rules.allow_private_callbacks)
+            check_callback_url(
+                asked["callback_url"],
+                allow_private=self.rules.allow_private_callbacks,
+                ports=self.rules.callback_ports,
+            )
 
     async def _made(self, ctx: Context, asked: dict[str, Any]) -> str:
         assert ctx.children is not None  # noqa: S101  # every context in the server has them

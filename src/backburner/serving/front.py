@@ -74,6 +74,7 @@ class Front:
             provider=settings.provider_name,
             providers=frozenset({settings.provider_name}),
             allow_private_callbacks=settings.callback_allow_private_networks,
+            callback_ports=settings.callback_ports,
             public_url=settings.public_url,
             rate_limits=RateLimits(
                 requests_per_second=settings.rate_limit_requests_per_second,

@@ -55,12 +55,15 @@ def make_system(
         clock=origins.clock,
         timeout=settings.callback_timeout_seconds,
         allow_private=allow_private,
+        ports=settings.callback_ports,
     )
     background = background_of(settings, app, instance_id)
     toolbox = Toolbox(
         tools=app.tools,
         executors=background.executors,
-        http=HttpTools(transport=transport, clock=origins.clock, allow_private=allow_private),
+        http=HttpTools(
+            transport=transport, clock=origins.clock, allow_private=allow_private, ports=settings.callback_ports
+        ),
         database=database,
         clock=origins.clock,
     )
@@ -128,6 +131,7 @@ def background_of(settings: Settings, app: App, instance_id: str) -> Background:
         max_item_bytes=LIMITS.max_item_bytes,
         folder=settings.ingest_folder,
         allow_private_callbacks=settings.callback_allow_private_networks,
+        callback_ports=settings.callback_ports,
     )
     return Background(
         app=app,

@@ -11,7 +11,7 @@ import msgspec
 import trio
 
 from backburner.clock import Clock
-from backburner.egress import check_callback_url
+from backburner.egress import WEB_PORTS, check_callback_url
 from backburner.errors import Invalid
 from backburner.signing import signed_headers
 from backburner.tool_outcomes import MOST_BYTES, ToolOutcome, failed, returned
@@ -38,6 +38,7 @@ class HttpTools:
     transport: httpx2.AsyncBaseTransport
     clock: Clock
     allow_private: bool
+    ports: frozenset[int] | None = WEB_PORTS  #: None: any
 
     async def call(
         self, url: str, body: dict[str, Any], *, call_id: str, secrets: Sequence[str], timeout: float
@@ -56,7 +57,7 @@ class HttpTools:
             return failed(f"The tool could not be reached: {describe(error)}.")
 
     def _request(self, url: str, body: dict[str, Any], call_id: str, secrets: Sequence[str]) -> httpx2.Request:
-        checked = check_callback_url(url, allow_private=self.allow_private)
+        checked = check_callback_url(url, allow_private=self.allow_private, ports=self.ports)
         content = msgspec.json.encode(body)
         signature = signed_headers(webhook_id=call_id, at=self.clock.now(), body=content, secrets=tuple(secrets))
         headers = {

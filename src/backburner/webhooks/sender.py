@@ -13,7 +13,7 @@ import trio
 from backburner import __version__
 from backburner.backoff import retry_after
 from backburner.clock import Clock
-from backburner.egress import check_callback_url
+from backburner.egress import WEB_PORTS, check_callback_url
 from backburner.errors import Invalid
 from backburner.model import DueDelivery
 from backburner.signing import signed_headers
@@ -58,6 +58,7 @@ class WebhookSender:
     clock: Clock
     timeout: float  # seconds for everything from name resolution to the end of the answer
     allow_private: bool
+    ports: frozenset[int] | None = WEB_PORTS  #: None: any
 
     async def attempt(self, due: DueDelivery) -> AttemptOutcome:
         """POST the delivery once, signed as of now. Takes `timeout` seconds, and a little to close, at most."""
@@ -88,7 +89,7 @@ class WebhookSender:
 
     def _request(self, due: DueDelivery) -> httpx2.Request:
         # Checked anew each time: what is allowed may have changed since the job was accepted.
-        url = check_callback_url(due.url, allow_private=self.allow_private)
+        url = check_callback_url(due.url, allow_private=self.allow_private, ports=self.ports)
         signature = signed_headers(webhook_id=due.id, at=self.clock.now(), body=due.body, secrets=due.secrets)
         headers = {
             **signature,
