@@ -18,11 +18,12 @@ from tests.storage.both import NOW
 from tests.storage.offices import offices, won
 
 from backburner.errors import StorageUnavailable
-from backburner.storage import maintenance
+from backburner.storage import maintenance, sessions
 from backburner.storage.database import Database, PoolSettings, open_database
 from backburner.storage.feed import NotificationFeed
 from backburner.storage.line import Line
 from backburner.storage.notifications import ALL, WORK
+from backburner.storage.postgresql import conninfo
 from backburner.storage.sessions import SERVING, Session, Sessions, Use, settings_in
 from backburner.storage.urls import libpq_parameters, parse_url
 
@@ -102,6 +103,15 @@ async def test_tables_and_leader_are_in_the_schema_that_the_users_options_name(p
     assert ask(url, "SHOW statement_timeout") == "30s"
     async with offices(url, "a") as [office]:
         assert (await won(office)).epoch == 1
+
+
+async def test_of_several_hosts_each_kind_of_connection_finds_the_one_that_is_there(postgres_server):
+    with postgres_server.database() as name:
+        url = f"postgresql://postgres@127.0.0.1:9,127.0.0.1:{postgres_server.port}/{name}"
+        maintenance.upgrade(url, now=NOW)
+        assert ask(url, "SELECT count(*) FROM jobs") == "0"
+        async with offices(conninfo(parse_url(url)), "a") as [office]:
+            assert (await won(office)).epoch == 1
 
 
 def test_options_of_the_environment_count_where_the_url_has_none(postgres_database, monkeypatch):
@@ -187,6 +197,18 @@ async def test_behind_a_pooler_each_transaction_has_its_limits_and_prepares_noth
     for _ in range(10):
         assert await database.read(look) == ["bb", "30s", "5s", "UTC", "on", "0"]
         assert await database.write(look) == ["bb", "30s", "5s", "UTC", "on", "0"]
+    database.close()
+
+
+def test_a_server_logs_once_that_it_is_behind_a_pooler_and_a_command_prints_nothing(pooler, monkeypatch):
+    logged: list[str] = []
+    monkeypatch.setattr(sessions.log, "warning", lambda event, **_: logged.append(event), raising=False)
+    maintenance.upgrade(pooler, now=NOW)
+    assert logged == []
+    database = opened_database(pooler)
+    with database.reading.connect(), database.reading.connect():
+        assert logged[-1] == "a transaction pooler is in between"
+        assert len(logged) == len(set(logged))
     database.close()
 
 

@@ -58,6 +58,7 @@ class Use:
     #: Seconds that one answer may take before the connection is given up; None where a statement may take any time.
     #: Longer than `statement_timeout`, which ends the statements of a server that is well.
     patience: float | None
+    is_logged: bool = True  #: whether what is odd about a session is logged; a command prints, and logs nothing
 
     def parameters(self, theirs: Mapping[str, Any]) -> dict[str, Any]:
         """The user's parameters with ours: of the transport theirs count, of the session's settings ours."""
@@ -85,6 +86,7 @@ OPERATING = Use(
     name="backburner-db",
     settings={"statement_timeout": "0", "lock_timeout": "30s", "idle_in_transaction_session_timeout": "0"},
     patience=None,
+    is_logged=False,
 )
 LISTENING = Use(name="backburner-listener", settings={}, patience=10.0)
 
@@ -137,16 +139,20 @@ class Sessions:
             except psycopg.OperationalError as error:
                 if not is_refused(error):
                     raise
-                log.warning("start-up parameters refused", error=first_line(error), instead="set in each transaction")
                 self._without_options = True
+                self._log("start-up parameters refused", error=first_line(error), instead="set in each transaction")
         return Session.connect(**{name: value for name, value in parameters.items() if name != "options"})
 
     def _become_pooled(self, session: Session) -> None:
         session.pooled = True
         session.prepare_threshold = None
         if not self._told:
-            log.warning("a transaction pooler is in between", effect="limits are set in each transaction")
+            self._log("a transaction pooler is in between", effect="limits are set in each transaction")
             self._told = True
+
+    def _log(self, event: str, **facts: str) -> None:
+        if self.use.is_logged:
+            log.warning(event, **facts)
 
 
 def setting_statement(settings: Mapping[str, str]) -> tuple[str, tuple[str, ...]]:
