@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable
 
 import httpx2
 import pytest
@@ -25,25 +26,41 @@ def test_incomplete_results_are_said_to_be(terminal):
     )
 
 
-def test_a_download_that_breaks_leaves_no_file(terminal, tmp_path):
+def breaking(content: bytes) -> Callable[[httpx2.Request], httpx2.Response]:
+    """An answer that breaks off behind this."""
+
     class Broken(httpx2.SyncByteStream):
         def __iter__(self):
-            yield DOWNLOAD
+            yield content
             raise httpx2.RemoteProtocolError("peer closed connection")
 
-    ran = terminal.run(
-        "results", "job-1", "-o", str(tmp_path / "r"), answers=[lambda _: httpx2.Response(200, stream=Broken())]
-    )
+    return lambda _: httpx2.Response(200, stream=Broken())
+
+
+def test_a_download_that_stays_broken_leaves_no_file(terminal, tmp_path):
+    ran = terminal.run("results", "job-1", "-o", str(tmp_path / "r"), answers=[breaking(DOWNLOAD), breaking(b"")])
     assert ran.code == 1
-    assert ran.err == "Error: The answer of http://127.0.0.1:8283 broke off: peer closed connection.\n"
+    told = "The answer of http://127.0.0.1:8283 broke off: peer closed connection."
+    assert ran.err.splitlines()[0] == f"{told} Going on."
+    assert ran.err.splitlines()[-1] == f"Error: {told}"
     assert list(tmp_path.iterdir()) == []
+    assert 120 < terminal.now[0] < 130
 
 
-def test_a_download_that_cannot_be_written_is_one_line(terminal, tmp_path):
-    ran = terminal.run(
-        "results", "job-1", "-o", str(tmp_path / "no" / "r"), answers=[httpx2.Response(200, content=b"x")]
-    )
-    assert (ran.code, ran.err) == (1, f"Error: Cannot write {tmp_path / 'no' / 'r'}: No such file or directory.\n")
+def test_a_download_that_breaks_off_goes_on_behind_the_last_line(terminal, tmp_path):
+    second = DOWNLOAD.replace(b"a", b"b")
+    answers = [breaking(DOWNLOAD + second[:9]), httpx2.Response(200, content=second)]
+    ran = terminal.run("results", "job-1", "--status", "errored", "-o", str(tmp_path / "r"), answers=answers)
+    assert (ran.code, (tmp_path / "r").read_bytes()) == (0, DOWNLOAD + second)
+    path = "GET /v1/batches/job-1/results?status=errored"
+    assert ran.server.paths == [path, f"{path}&after=a"]
+
+
+def test_a_path_that_cannot_be_written_is_one_line_and_asks_no_server(terminal, tmp_path, batch_file):
+    for path, why in ((tmp_path / "no" / "r", "No such file or directory"), (tmp_path, "Is a directory")):
+        for command in (["results", "job-1"], ["submit", batch_file()], ["ingest", batch_file()]):
+            ran = terminal.run(*command, "-o", str(path))
+            assert (ran.code, ran.err) == (2, f"Error: Cannot write {path}: {why}.\n")
 
 
 @pytest.mark.parametrize(("status", "code"), [(404, 3), (401, 1), (403, 1), (409, 1), (422, 1), (500, 1)])

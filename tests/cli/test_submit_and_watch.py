@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx2
 import pytest
@@ -153,7 +155,7 @@ def test_results_are_saved_with_the_end_of_the_job(terminal, batch_file, tmp_pat
 
 def test_a_file_that_cannot_be_read_is_one_line(terminal, tmp_path):
     ran = terminal.run("submit", str(tmp_path / "none"))
-    assert (ran.code, ran.err) == (1, f"Error: Cannot read {tmp_path / 'none'}: No such file or directory.\n")
+    assert (ran.code, ran.err) == (2, f"Error: Cannot read {tmp_path / 'none'}: No such file or directory.\n")
 
 
 @pytest.mark.parametrize(
@@ -162,3 +164,33 @@ def test_a_file_that_cannot_be_read_is_one_line(terminal, tmp_path):
 )
 def test_wrong_usage_exits_2_without_asking_the_server(terminal, arguments):
     assert terminal.run(*arguments).code == 2
+
+
+def test_a_pipe_is_read_to_its_end_and_sent(terminal, tmp_path):
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    with ThreadPoolExecutor(1) as writer:
+        writing = writer.submit(path.write_bytes, LINE)
+        ran = terminal.run("submit", str(path), answers=[ok(job(), 202)])
+        writing.result()
+    assert (ran.code, ran.server.bodies) == (0, [LINE])
+
+
+@pytest.mark.parametrize("path", ["/proc/self/mem", "/"])
+def test_a_file_that_cannot_be_read_in_the_middle_is_one_line_too(terminal, path):
+    ran = terminal.run("submit", path, answers=[ok(job(), 202)])
+    assert (ran.code, ran.err.startswith(f"Error: Cannot read {path}: ")) == (2, True)
+    assert len(ran.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("answer", [refusal(422), refusal(413), refusal(401), refusal(429), refusal(500)])
+@pytest.mark.parametrize("dry_run", [[], ["--dry-run"]])
+def test_what_the_server_refuses_exits_1(terminal, batch_file, answer, dry_run):
+    assert terminal.run("submit", batch_file(), *dry_run, answers=[answer]).code == 1
+
+
+def test_a_closed_standard_input_is_an_empty_one(terminal, batch_file, monkeypatch):
+    monkeypatch.setattr("sys.stdin", None)
+    assert terminal.run("submit", batch_file(), answers=[ok(job(), 202)]).code == 0
+    assert terminal.run("submit", "-", answers=[ok(job(), 202)]).server.bodies == [b""]
+    assert terminal.run("jobs", "delete", "job-1").code == 2

@@ -100,6 +100,53 @@ def test_results_are_read_line_by_line(do):
     assert do(server, read) == [("a", "succeeded"), ("b", "errored")]
 
 
+@pytest.mark.parametrize("way", ["iterated", "saved"])
+def test_a_download_goes_on_behind_the_last_whole_line(do, way):
+    class Broken(httpx2.AsyncByteStream):
+        def __init__(self, *pieces: bytes) -> None:
+            self.pieces = pieces
+
+        async def __aiter__(self):
+            for piece in self.pieces:
+                yield piece
+            raise httpx2.ReadError("reset")
+
+    lines = [b'{"custom_id":"%d","result":{"type":"succeeded"}}\n' % number for number in range(4)]
+    server = script(
+        lambda _: httpx2.Response(200, stream=Broken(lines[0] + lines[1][:9], lines[1][9:] + lines[2][:5])),
+        *[REFUSED] * 5,
+        httpx2.Response(200, content=lines[2] + lines[3][:-3]),
+        httpx2.Response(200, content=lines[3]),
+    )
+    trouble: list[str] = []
+
+    async def note(error: ServerUnreachable) -> None:
+        trouble.append(str(error))
+
+    async def read(client: AsyncClient) -> bytes:
+        target = io.BytesIO()
+        async with client.results("job-1", on_trouble=note) as results:
+            if way == "saved":
+                assert await results.save(target) == len(b"".join(lines))
+                return target.getvalue()
+            return b"".join([result.line + b"\n" async for result in results])
+
+    assert do(server, read) == b"".join(lines)
+    assert [request.url.params.get("after") for request in server.asked] == [None, *["1"] * 6, "2"]
+    assert len(trouble) == 3
+
+
+def test_a_download_is_given_up_when_nothing_comes(do):
+    async def read(client: AsyncClient) -> None:
+        async with client.results("job-1") as results:
+            async for _ in results:
+                pass
+
+    whole = b'{"custom_id":"0","result":{}}\n'
+    with pytest.raises(ServerUnreachable, match="Cannot reach"):
+        do(script(httpx2.Response(200, content=whole + b"{"), REFUSED), read)
+
+
 def test_waiting_tells_of_progress_and_survives_the_server_being_away(do):
     shown: list[str] = []
     trouble: list[ServerUnreachable] = []

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from random import Random
 
 import httpx2
@@ -239,6 +241,99 @@ def test_results_are_read_line_by_line_also_when_they_are_cut_anywhere():
         read = list(found)
     assert [result.custom_id for result in read] == [str(n) for n in range(20)]
     assert [result.line + b"\n" for result in read] == lines
+
+
+class Pieces(httpx2.SyncByteStream):
+    """A body in pieces that breaks off."""
+
+    def __init__(self, *pieces: bytes) -> None:
+        self.pieces = pieces
+
+    def __iter__(self):
+        yield from self.pieces
+        raise RESET
+
+
+def breaking(*pieces: bytes):
+    return lambda _: httpx2.Response(200, stream=Pieces(*pieces), headers={"x-incomplete": "true"})
+
+
+LINES = [b'{"custom_id":"%d","result":{"type":"succeeded","x":"\xc3\xa9"}}\n' % n for n in range(6)]
+
+
+def broken_answers():
+    """A download that breaks off at the begin, in a line, behind a line and between two bytes of a character."""
+    cut = LINES[3].index(b"\xa9")
+    return [
+        breaking(),
+        breaking(LINES[0] + LINES[1][:9], LINES[1][9:] + LINES[2], LINES[3][:cut]),
+        REFUSED, REFUSED, REFUSED, REFUSED, REFUSED,
+        breaking(LINES[3]),
+        httpx2.Response(200, content=LINES[4] + LINES[5][:-5]),  # ends in the middle of a line
+        httpx2.Response(200, content=LINES[5]),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("way", ["iterated", "saved"])
+def test_a_download_goes_on_behind_the_last_whole_line(way):
+    server, target = script(*broken_answers()), io.BytesIO()
+    trouble: list[ServerUnreachable] = []
+    with client(server).results("job-1", after="before", on_trouble=trouble.append) as found:
+        assert found.incomplete
+        if way == "saved":
+            assert found.save(target) == len(b"".join(LINES))
+        else:
+            for result in found:
+                target.write(result.line + b"\n")
+    assert target.getvalue() == b"".join(LINES)
+    asked = [request.url.params.get("after") for request in server.asked]
+    assert asked == ["before", "before", "2", "2", "2", "2", "2", "2", "3", "4"]
+    assert len(trouble) == 5
+    assert str(trouble[-1]) == "The answer of http://server:1 broke off: it ended in the middle of a line."
+
+
+def test_a_download_is_given_up_when_nothing_comes_for_two_minutes():
+    now = [0.0]
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    server = script(breaking(LINES[0]), breaking(LINES[1]), breaking())
+    asking = Client("http://server:1", transport=server.transport, sleep=sleep, monotonic=lambda: now[0])
+    read: list[str] = []
+
+    def read_slowly(found) -> None:
+        for result in found:
+            now[0] += 1000
+            read.append(result.custom_id)
+
+    with asking.results("job-1") as found, pytest.raises(ServerUnreachable, match="broke off: Connection reset"):
+        read_slowly(found)
+    assert read == ["0", "1"]
+    assert 2120 < now[0] < 2130
+
+
+def test_a_download_that_the_server_refuses_to_go_on_with_ends():
+    server = script(breaking(LINES[0]), refusal(404, "not_found"))
+    with client(server).results("job-1") as found, pytest.raises(ApiError, match="No"):
+        list(found)
+
+
+def test_a_download_that_never_begins_ends_at_once():
+    with pytest.raises(ServerUnreachable, match="Cannot reach"), client(script(REFUSED)).results("job-1"):
+        pass
+
+
+def test_a_pipe_is_submitted_with_its_size(tmp_path):
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    server = script(RESET, ok(job(), 202))
+    with ThreadPoolExecutor(1) as writer:
+        writing = writer.submit(path.write_bytes, b'{"custom_id":"a"}\n')
+        client(server).submit(path)
+        writing.result()
+    assert server.bodies == [b'{"custom_id":"a"}\n'] * 2
+    assert server.asked[0].headers["content-length"] == "18"
 
 
 def test_the_text_of_a_result_is_at_hand():

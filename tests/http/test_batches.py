@@ -112,6 +112,24 @@ async def test_results_of_many_pages_are_whole(autojump_clock, api):
     assert [msgspec.json.decode(row)["custom_id"] for row in body.splitlines()] == [f"c-{n}" for n in range(3001)]
 
 
+async def test_results_go_on_behind_an_item(autojump_clock, api_on_each):
+    job = await api_on_each.ended(MIXED)
+    whole = [line(index, status) for index, status in enumerate(MIXED)]
+    for index in range(len(MIXED)):
+        assert await results(api_on_each, job["id"], f"after=c-{index}") == (b"".join(whole[index + 1 :]), None)
+    assert await results(api_on_each, job["id"], "after=c-1&status=errored&status=expired") == (line(3, EXPIRED), None)
+
+
+@pytest.mark.parametrize("after", ["c-8", "C-1", "", "x" * 65, "%00"])
+async def test_results_behind_an_item_that_there_is_not_are_refused(autojump_clock, api, after):
+    job = await api.ended(MIXED)
+    other = await api.ended([OK] * 9)
+    answer = await api.get(f"/v1/batches/{job['id']}/results?after={after}")
+    assert (answer.status, answer.error["param"]) == (422, "after")
+    of_other = await api.get(f"/v1/batches/{other['id']}/results?after={after}")
+    assert of_other.status == (200 if after == "c-8" else 422)
+
+
 async def test_an_unknown_result_status_is_refused(autojump_clock, api):
     job = await api.batch()
     assert (await api.get(f"/v1/batches/{job['id']}/results?status=processing")).status == 422

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
+import io
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
-from backburner.cli.exits import CommandError
-
-_CHUNK = 1024 * 1024  # bytes
-_IN_MEMORY = 8 * 1024 * 1024  # bytes of standard input; more goes to a temporary file
+from backburner.cli.exits import CommandError, Exit
+from backburner.client.uploads import rereadable
 
 
 @contextmanager
-def opened(path: str, stdin: IO[bytes]) -> Iterator[IO[bytes]]:
-    """The file, or for `-` a copy of standard input that can be read again. Raises CommandError."""
-    if path == "-":
-        with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as copy:
-            shutil.copyfileobj(stdin, copy, _CHUNK)
-            yield copy
-        return
+def opened(path: str) -> Iterator[IO[bytes]]:
+    """The file, or for `-` standard input, in a form that can be read again.
+
+    Raises CommandError (usage) when it cannot be read, also in the middle.
+    """
     try:
-        file = Path(path).open("rb")  # noqa: SIM115 - closed below
+        with ExitStack() as stack:
+            file = _standard_input() if path == "-" else stack.enter_context(Path(path).open("rb"))
+            yield stack.enter_context(rereadable(file))
     except OSError as error:
-        raise CommandError(f"Cannot read {path}: {error.strerror}.") from None
-    with file:
-        yield file
+        raise CommandError(f"Cannot read {path}: {error.strerror or error}.", Exit.USAGE) from None
+
+
+def _standard_input() -> IO[bytes]:
+    return io.BytesIO() if sys.stdin is None else sys.stdin.buffer  # None: it was closed

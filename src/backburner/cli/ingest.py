@@ -16,6 +16,7 @@ from backburner.cli.exits import CommandError, Exit, job_exit, lines
 from backburner.cli.following import accepted
 from backburner.cli.output import json_option, say, show_json
 from backburner.cli.results import download
+from backburner.cli.saving import check_output
 from backburner.cli.submit import metadata_of
 from backburner.cli.watch import follow, report, timeout_option
 from backburner.cli.world import World
@@ -97,6 +98,7 @@ def ingest(
     FILE is uploaded in parts; the server checks it while it reads, in memory that does not grow with it.
     """
     given = _given(options)
+    check_output(output or "-")
     where = {"path": file} if on_server else {"file_id": _uploaded(client, file, resume).id}
     job = client.ingest(**where, **given)
     if not wait and not output:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import click
 
 from backburner.cli.connect import with_client
-from backburner.cli.exits import CommandError, Exit
+from backburner.cli.exits import Exit
 from backburner.cli.output import say
+from backburner.cli.saving import check_output, saved
 from backburner.cli.world import World
 from backburner.client import Client
 
@@ -24,28 +22,22 @@ OUTCOMES = ("succeeded", "errored", "canceled", "expired")
 @click.option("--status", multiple=True, type=click.Choice(OUTCOMES), help="Only these; repeatable.")
 @with_client
 def results(_world: World, client: Client, job_id: str, output: str | None, status: Sequence[str]) -> int:
-    """Download a batch's results: one JSON line for each item, in input order, as the provider sent them."""
+    """Download a batch's results: one JSON line for each item, in input order, as the provider sent them.
+
+    A file is replaced when all is there, and keeps its mode; a link, a pipe or a device stays what it is.
+    """
+    check_output(output or "-")
     download(client, job_id, output or "-", status)
     return Exit.OK
 
 
 def download(client: Client, job_id: str, output: str, status: Sequence[str]) -> None:
     """Save the results to a path, whole or not at all; `-` is standard output."""
-    with client.results(job_id, status=status) as found:
+    with client.results(job_id, status=status, on_trouble=lambda error: say(f"{error} Going on.")) as found:
         if found.incomplete:
             say(f"Job {job_id} is still running; these are the results so far.")
-        if output == "-":
-            stdout = sys.stdout.buffer
-            found.save(stdout)
-            stdout.flush()
-            return
-        partial = Path(f"{output}.{os.getpid()}.part")
-        try:
-            with partial.open("wb") as target:
-                size = found.save(target)
-            partial.replace(output)
-        except OSError as error:
-            raise CommandError(f"Cannot write {output}: {error.strerror}.") from None
-        finally:
-            partial.unlink(missing_ok=True)
-    say(f"Saved {size:,} bytes to {output}.")
+        with saved(output) as target:
+            size = found.save(target)
+            target.flush()
+    if output != "-":
+        say(f"Saved {size:,} bytes to {output}.")

@@ -16,7 +16,8 @@ New here? Three commands:
   backburner submit FILE --wait       send it a batch (one JSON request a line) and watch
 
 \b
-Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 finished with item errors, 5 cancelled, 6 timeout.
+Exit codes: 0 ok, 1 failed or refused by the server, 2 usage (also a file that cannot be read), 3 not found,
+4 finished with item errors, 5 cancelled, 6 timeout.
 """
 
 _ENTRIES = {

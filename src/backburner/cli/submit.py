@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from backburner.cli.exits import Exit
 from backburner.cli.following import accepted
 from backburner.cli.output import json_option, say, show, show_json
 from backburner.cli.results import download
+from backburner.cli.saving import check_output
 from backburner.cli.watch import follow, report, timeout_option
 from backburner.cli.world import World
 from backburner.client import Client
@@ -68,9 +68,12 @@ def submit(
     it is a JSON array of those, or a whole JSON body of POST /v1/batches.
     """
     given = {name: value for name, value in options.items() if value not in (None, {})}
-    with opened(file, sys.stdin.buffer) as source:
-        if dry_run:
-            return _checked(client.check(source, form=form, **given), as_json=as_json)
+    check_output(output or "-")
+    if dry_run:
+        with opened(file) as source:
+            answer = client.check(source, form=form, **given)
+        return _checked(answer, as_json=as_json)
+    with opened(file) as source:
         job = client.submit(source, form=form, **given)
     if not wait and not output:
         return accepted(job, as_json=as_json)

@@ -132,10 +132,10 @@ def items(job_id: str, filters: Mapping[str, Any]) -> Ask[Page[Item]]:
     return listing(f"/v1/batches/{segment(job_id)}/items", record(Item), filters)
 
 
-def results(job_id: str, statuses: Sequence[str]) -> Ask[None]:
-    params = {"status": list(statuses)} if statuses else None
+def results(job_id: str, statuses: Sequence[str], after: str | None) -> Ask[None]:
+    params = ({"status": list(statuses)} if statuses else {}) | ({} if after is None else {"after": after})
     path = f"/v1/batches/{segment(job_id)}/results"
-    return Ask(method="GET", path=path, params=params, read=_nothing, patience=_STREAMING)
+    return Ask(method="GET", path=path, params=params or None, read=_nothing, patience=_STREAMING)
 
 
 def retry(job_id: str, statuses: Sequence[str], custom_ids: Sequence[str], key: str | None) -> Ask[Job]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,9 +13,9 @@ import httpx2
 
 from backburner.client import asks
 from backburner.client.asks import Until
-from backburner.client.async_connection import AsyncConnection, chunks_of
+from backburner.client.async_connection import AsyncConnection
 from backburner.client.async_methods import AsyncMethods
-from backburner.client.async_streams import AsyncEvents, AsyncResults, Rows
+from backburner.client.async_streams import AsyncEvents, AsyncResults, Rows, settled
 from backburner.client.client import NOT_SUCCEEDED
 from backburner.client.errors import ServerUnreachable
 from backburner.client.options import Options
@@ -25,7 +23,7 @@ from backburner.client.results import Delivery, Item, Job
 from backburner.client.retrying import Retries
 from backburner.client.sse import Reader
 from backburner.client.uploads import Form, Source, upload
-from backburner.client.waiting import PAUSE, TRY_EVERY, Following, Waiting
+from backburner.client.waiting import PAUSE, TRY_EVERY, Download, Following, Waiting
 
 #: May be an async iterable too.
 AsyncSource = Source | AsyncIterable[Mapping[str, Any]]
@@ -85,11 +83,17 @@ class AsyncClient(AsyncMethods):
     def items(self, job_id: str, **filters: Any) -> Rows[Item]:
         return self._all(asks.items(job_id, filters))
 
-    @asynccontextmanager
-    async def results(self, job_id: str, *, status: Sequence[str] = ()) -> AsyncIterator[AsyncResults]:
-        ask = asks.results(job_id, status)
-        async with self._connection.stream(ask) as response, chunks_of(response) as chunks:
-            yield AsyncResults(response.headers.get("x-incomplete") == "true", chunks)
+    def results(
+        self,
+        job_id: str,
+        *,
+        status: Sequence[str] = (),
+        after: str | None = None,
+        on_trouble: Callable[[ServerUnreachable], object] = lambda _error: None,
+    ) -> AsyncResults:
+        """As `Client.results`, but opened by `async with`."""
+        download = Download(job_id=job_id, statuses=status, after=after, monotonic=self._monotonic)
+        return AsyncResults(self._connection, download, on_trouble)
 
     async def retry(
         self,
@@ -117,11 +121,11 @@ class AsyncClient(AsyncMethods):
         """As `Client.wait`; what the callbacks return is awaited if it can be."""
         current = job if isinstance(job, Job) else await self.job(job)
         waiting = Waiting(job_id=current.id, timeout=timeout, monotonic=self._monotonic)
-        await _settled(on_progress(current))
+        await settled(on_progress(current))
         while not current.is_terminal:
             await self._connection.sleep(PAUSE)
             current = await self._next(waiting, on_trouble)
-            await _settled(on_progress(current))
+            await settled(on_progress(current))
         return current
 
     async def _next(self, waiting: Waiting, on_trouble: Callable[[ServerUnreachable], object]) -> Job:
@@ -130,7 +134,7 @@ class AsyncClient(AsyncMethods):
                 found = await self._call(waiting.ask())
             except ServerUnreachable as error:
                 waiting.lost(error)
-                await _settled(on_trouble(error))
+                await settled(on_trouble(error))
                 await self._connection.sleep(TRY_EVERY)
             else:
                 waiting.answered()
@@ -161,11 +165,6 @@ class AsyncClient(AsyncMethods):
 
     async def redeliver(self, job_id: str, delivery_id: str) -> Delivery:
         return await self._call(asks.redeliver(job_id, delivery_id))
-
-
-async def _settled(outcome: object) -> None:
-    if inspect.isawaitable(outcome):
-        await outcome
 
 
 def _bridged(source: AsyncSource) -> Source:

@@ -41,10 +41,15 @@ class AsyncConnection:
         try:
             yield response
         except httpx2.TransportError as error:
-            raise ServerUnreachable(f"The answer of {self.options.url} broke off: {reason(error)}.") from error
+            raise self.broke_off(error) from error
         finally:
             with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
                 await response.aclose()
+
+    def broke_off(self, error: httpx2.TransportError | str) -> ServerUnreachable:
+        """What to raise when an answer has begun and does not end."""
+        why = error if isinstance(error, str) else reason(error)
+        return ServerUnreachable(f"The answer of {self.options.url} broke off: {why}.")
 
     async def _send(self, ask: Ask[Any]) -> httpx2.Response:
         attempts, request = self.options.attempts(ask), self.options.of_request(ask)

@@ -4,49 +4,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any, Self
 
-import attrs
 import httpx2
 
 from backburner.client import asks
 from backburner.client.asks import Until
 from backburner.client.connection import Connection
+from backburner.client.downloads import Results, opened_results
 from backburner.client.errors import ServerUnreachable
 from backburner.client.methods import Methods
 from backburner.client.options import Options
-from backburner.client.results import Delivery, Event, Item, Job, Result
+from backburner.client.results import Delivery, Event, Item, Job
 from backburner.client.retrying import Retries
 from backburner.client.sse import Reader
 from backburner.client.uploads import Form, Source, upload
-from backburner.client.waiting import PAUSE, TRY_EVERY, Following, ResultLines, Waiting
+from backburner.client.waiting import PAUSE, TRY_EVERY, Download, Following, Waiting
 
 NOT_SUCCEEDED = ("errored", "expired", "canceled")
-
-
-@attrs.frozen
-class Results:
-    """A download under way: iterate over it, or save it. Memory does not grow."""
-
-    incomplete: bool  #: the job was still running when it began
-    _response: httpx2.Response
-
-    def __iter__(self) -> Iterator[Result]:
-        """One result after the other, in the order of the input. Raises ServerUnreachable when it breaks off."""
-        lines = ResultLines()
-        for data in self._response.iter_bytes():
-            lines.feed(data)
-            yield from lines.drained()
-
-    def save(self, target: IO[bytes]) -> int:
-        """Write every line to `target`; the number of bytes. Raises ServerUnreachable."""
-        size = 0
-        for chunk in self._response.iter_bytes():
-            target.write(chunk)
-            size += len(chunk)
-        return size
 
 
 class Client(Methods):
@@ -114,11 +91,21 @@ class Client(Methods):
         """In input order."""
         return self._all(asks.items(job_id, filters))
 
-    @contextmanager
-    def results(self, job_id: str, *, status: Sequence[str] = ()) -> Iterator[Results]:
-        """The results in input order; of the given statuses only, if any."""
-        with self._connection.stream(asks.results(job_id, status)) as response:
-            yield Results(response.headers.get("x-incomplete") == "true", response)
+    def results(
+        self,
+        job_id: str,
+        *,
+        status: Sequence[str] = (),
+        after: str | None = None,
+        on_trouble: Callable[[ServerUnreachable], object] = lambda _error: None,
+    ) -> AbstractContextManager[Results]:
+        """The results in input order; of the given statuses only, if any, and behind the item `after` (a custom id).
+
+        Read them as slowly as you like: a download that breaks off goes on behind the last result. `on_trouble` is
+        called when it does. Raises ServerUnreachable when nothing has come for two minutes then.
+        """
+        download = Download(job_id=job_id, statuses=status, after=after, monotonic=self._monotonic)
+        return opened_results(self._connection, download, on_trouble)
 
     def retry(
         self,

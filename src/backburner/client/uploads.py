@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -44,13 +45,25 @@ def upload(source: Source, options: Mapping[str, Any], *, form: Form | None = No
     An iterator is read once, while it is being sent; what it gave is kept until the end, for repetitions.
     """
     if isinstance(source, str | Path):
-        with Path(source).open("rb") as file:
+        with Path(source).open("rb") as opened, rereadable(opened) as file:
             yield file_upload(file, str(source), options, form=form)
     elif not isinstance(source, Iterable) or hasattr(source, "read"):
-        yield file_upload(cast("IO[bytes]", source), str(getattr(source, "name", "")), options, form=form)
+        with rereadable(cast("IO[bytes]", source)) as file:
+            yield file_upload(file, str(getattr(source, "name", "")), options, form=form)
     else:
         with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as kept:
             yield Upload(content_type=_NDJSON, params=as_query(options), body=_body_of(source, kept))
+
+
+@contextmanager
+def rereadable(file: IO[bytes]) -> Iterator[IO[bytes]]:
+    """The file itself, or a copy of what can be read only once: a pipe, a terminal."""
+    if file.seekable():
+        yield file
+        return
+    with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as copy:
+        shutil.copyfileobj(file, copy, _CHUNK)
+        yield cast("IO[bytes]", copy)
 
 
 def _body_of(requests: Iterable[Mapping[str, Any]], kept: Any) -> Callable[[], Iterator[bytes]]:

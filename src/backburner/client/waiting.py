@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import attrs
 import msgspec
@@ -14,7 +13,6 @@ from backburner.client.asks import Ask
 from backburner.client.errors import ServerUnreachable, WaitTimeout
 from backburner.client.results import Event, Job, Result, record, result_of
 from backburner.client.sse import Reader
-from backburner.streams import LineSplitter
 
 #: How long one question waits for a change, and how soon after a change the next is asked, in seconds.
 HOLD = 20.0
@@ -92,17 +90,50 @@ class Following:
             raise error
 
 
-@attrs.define
-class ResultLines:
-    """Bytes in, results out."""
+@attrs.define(kw_only=True, eq=False)
+class Download:
+    """One download of results, over as many connections as it takes: whole lines, each of them once."""
 
-    _splitter: LineSplitter = attrs.field(factory=LineSplitter)
-    ready: deque[Result] = attrs.field(factory=deque)
+    job_id: str
+    statuses: Sequence[str]
+    after: str | None  #: the custom id behind whose item it goes on
+    monotonic: Callable[[], float]
+    _begun: bytearray = attrs.field(factory=bytearray, init=False)  # a line that is not whole yet
+    _last: bytes = attrs.field(default=b"", init=False)  # the last whole line of this connection
+    _lost_at: float | None = attrs.field(default=None, init=False)
 
-    def feed(self, data: bytes) -> None:
-        self.ready.extend(result_of(line) for _, line in self._splitter.feed(data) if line is not None)
+    def ask(self) -> Ask[None]:
+        """The request for what comes behind the last whole line."""
+        if self._last:
+            self.after, self._last = result_of(self._last).custom_id, b""
+        self._begun.clear()
+        return asks.results(self.job_id, self.statuses, self.after)
 
-    def drained(self) -> Iterator[Result]:
-        """What is ready; nothing of it is there any more."""
-        while self.ready:
-            yield self.ready.popleft()
+    def feed(self, data: bytes) -> bytes:
+        """The lines that these bytes complete."""
+        end = data.rfind(b"\n") + 1
+        if not end:
+            self._begun += data
+            return b""
+        lines = bytes(self._begun) + data[:end]
+        self._begun[:] = data[end:]
+        self._last = lines[lines.rfind(b"\n", 0, -1) + 1 : -1]
+        self._lost_at = None
+        return lines
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the end of an answer is in the middle of a line."""
+        return bool(self._begun)
+
+    def lost(self, error: ServerUnreachable) -> None:
+        """The answer broke off; raises the error when nothing has come for too long."""
+        if self._lost_at is None:
+            self._lost_at = self.monotonic()
+        elif self.monotonic() - self._lost_at > PATIENCE:
+            raise error
+
+
+def results_in(lines: bytes) -> Iterator[Result]:
+    """The results in some whole lines."""
+    return (result_of(line) for line in lines[:-1].split(b"\n"))

@@ -203,6 +203,12 @@ def _fill(batch: ProviderBatch) -> str | None:
     return own_result(batch.fill, code)
 
 
+def position_of(tx: sa.Connection, job_key: int, custom_id: str) -> int | None:
+    """Where the item with this custom id stands in the input, from 0; None when the job has no such item."""
+    query = sa.select(items.c.idx).where(items.c.job_id == job_key, items.c.custom_id == custom_id)
+    return tx.execute(query).scalar()
+
+
 def results_page(
     tx: sa.Connection, job: Job, *, statuses: Sequence[ItemStatus], after: int, limit: int, most_bytes: int = ANY_SIZE
 ) -> tuple[bytes, int | None]:

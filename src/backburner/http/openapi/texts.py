@@ -70,7 +70,7 @@ REPLAYED: Mapping[str, Any] = {
 #: What query parameters mean, wherever they stand.
 PARAMETERS: Mapping[str, str] = {
     "limit": "How many, at most.",
-    "after": "An id of the list: what comes behind it in the chosen order.",
+    "after": "An id of the list, of results a `custom_id`: what comes behind it in the chosen order.",
     "before": "An id of the list: what comes before it, nearest to it.",
     "order": "By time of creation, for items by position: `desc` is newest first.",
     "status": "Only these; may be given several times.",
