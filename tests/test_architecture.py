@@ -27,6 +27,7 @@ LAYERS = {
     "backburner.clock": "waiting",
     "backburner.changes": "waiting",
     "backburner.parent_watch": "waiting",
+    "backburner.steps": "waiting",
     "backburner.checked_intake": "intake",
     "backburner.settings": "settings",
     "backburner.server_settings": "settings",

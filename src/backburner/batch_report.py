@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 from typing import Any, Literal
 
 import attrs
@@ -26,8 +27,12 @@ class Report:
         """The request at a place has these faults. To be called in the order of the places."""
         self.failing += 1
         room = MOST_ROWS - len(self._faults)
-        rows = (self._row(at, fault.custom_id, fault.param, fault.message) for fault in faults)
-        self._faults += list(rows)[:room]
+        self._faults += [self._row(at, fault.custom_id, fault.param, fault.message) for fault in islice(faults, room)]
+
+    @property
+    def is_full(self) -> bool:
+        """Whether further faults are counted and not told."""
+        return len(self._faults) >= MOST_ROWS
 
     def duplicate(self, at: int, earlier: int, custom_id: str) -> None:
         """The request at a place repeats the custom id of an earlier one. To be called in the order of the places."""

@@ -9,15 +9,20 @@ from contextlib import suppress
 from typing import Protocol
 
 import attrs
+import trio
 
 from backburner.batch_report import Report
 from backburner.clock import Clock
 from backburner.errors import Invalid, Malformed, TransientError
-from backburner.http.items import CheckedItem, Defaults, LineFault, check_item, too_large
+from backburner.http.items import CheckedItem, Defaults, LineFault, check_in_steps, too_large
 from backburner.ids import Ids
 from backburner.intake import PAGE_ITEMS, Intake, open_intake
 from backburner.model import NewItem
+from backburner.steps import Steps, patiently
 from backburner.storage.database import Database
+
+#: Requests that are checked before others have their turn; so many bytes count as one more.
+_REQUESTS_AT_ONCE, _BYTES_LIKE_A_REQUEST = 200, 512
 
 
 class ItemLimits(Protocol):
@@ -31,9 +36,11 @@ class ItemLimits(Protocol):
 
 
 class Check(Protocol):
-    """Looks at one request, as `check_item` does."""
+    """Looks at one request, as `check_in_steps` does."""
 
-    def __call__(self, raw: bytes, defaults: Defaults | None, /) -> CheckedItem | list[LineFault]: ...
+    def __call__(
+        self, raw: bytes, defaults: Defaults | None, /, *, brief: bool
+    ) -> Steps[CheckedItem | list[LineFault]]: ...
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -49,9 +56,10 @@ class CheckedIntake:
     limits: ItemLimits
     report: Report
     defaults: Defaults | None = None
-    check: Check = check_item
+    check: Check = check_in_steps
     taken: int = attrs.field(default=0, init=False)  #: requests, the bad ones included
     intake: Intake | None = attrs.field(default=None, init=False)
+    _work: int = attrs.field(default=0, init=False)  # since others had their turn
     _places: array[int] = attrs.field(factory=lambda: array("I"), init=False)  # of the items staged, in order
     # A page is staged when its last item is added, so its duplicates are among these.
     _lately: deque[str] = attrs.field(factory=lambda: deque(maxlen=PAGE_ITEMS), init=False)
@@ -63,7 +71,8 @@ class CheckedIntake:
         Raises Invalid when there are more than a job may have, and Malformed for what is not JSON inside a JSON body.
         """
         for place, raw in requests:
-            item = self._checked(place, raw)
+            await self._give_way(raw)
+            item = await self._checked(place, raw)
             if item is None:
                 continue
             if self.intake is None:
@@ -74,14 +83,21 @@ class CheckedIntake:
             if self.intake.duplicates:
                 self._report_duplicates(self.intake)
 
-    def _checked(self, place: int, raw: bytes | list[LineFault] | None) -> NewItem | None:
+    async def _give_way(self, raw: bytes | list[LineFault] | None) -> None:
+        # Bad requests are never stored, which would be a pause, and neither are a page of good ones for long.
+        self._work += 1 + len(raw or ()) // _BYTES_LIKE_A_REQUEST
+        if self._work > _REQUESTS_AT_ONCE:
+            self._work = 0
+            await trio.lowlevel.checkpoint()
+
+    async def _checked(self, place: int, raw: bytes | list[LineFault] | None) -> NewItem | None:
         limits = self.limits
         self.taken += 1
         if self.taken > limits.max_items_per_job:
             message = f"A job may have at most {limits.max_items_per_job:,} requests."
             raise Invalid(message, code="too_many_items", param="requests")
         most = limits.max_item_bytes
-        checked = self._looked_at(raw)
+        checked = await self._looked_at(raw)
         if isinstance(checked, CheckedItem):
             if len(checked.params) <= most:
                 return NewItem(checked.custom_id, checked.params.decode(), len(checked.params), checked.agent_id)
@@ -89,10 +105,12 @@ class CheckedIntake:
         self._refuse(place, checked)
         return None
 
-    def _looked_at(self, raw: bytes | list[LineFault] | None) -> CheckedItem | list[LineFault]:
+    async def _looked_at(self, raw: bytes | list[LineFault] | None) -> CheckedItem | list[LineFault]:
         if raw is None:
             return [too_large(self.limits.max_item_bytes)]
-        return raw if isinstance(raw, list) else self.check(raw, self.defaults)
+        if isinstance(raw, list):
+            return raw
+        return await patiently(self.check(raw, self.defaults, brief=self.report.is_full))
 
     def _refuse(self, place: int, faults: list[LineFault]) -> None:
         if self.report.place == "index":

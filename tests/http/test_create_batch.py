@@ -188,7 +188,7 @@ BAD: list[tuple[str, bytes, tuple[int, str], str | None]] = [
     ("no requests", b"{}", (422, "missing_field"), "requests"),
     ("not an array", b'{"requests":{}}', (422, "invalid_type"), "requests"),
     ("not JSON", b'{"requests":[', (400, "invalid_json"), None),
-    ("array", b"[]", (400, "invalid_json"), None),
+    ("array", b"[]", (422, "invalid_type"), None),
     ("broken item", b'{"requests":[{"custom_id":nope}]}', (400, "invalid_json"), "requests[0]"),
     ("agent", b'{"agent":{"tool":[]},"requests":[]}', (422, "unknown_field"), "agent.tool"),
     ("unknown", b'{"requests":[],"x":1}', (422, "unknown_field"), "x"),

@@ -10,13 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backburner.errors import Invalid, Malformed
+from backburner.http import requests_reader
 from backburner.http.problem import Refused
 from backburner.http.requests_reader import RequestsReader
 
 
 def read(chunks: list[bytes], *, item: int = 10_000, members: int = 10_000) -> tuple[list[bytes | None], bytes]:
     reader = RequestsReader(max_item_bytes=item, max_members_bytes=members)
-    found = [request for chunk in chunks for request in reader.feed(chunk)]
+    found = [request for chunk in chunks for group in reader.feed(chunk) for request in group]
     return found, reader.finish()
 
 
@@ -48,7 +49,7 @@ def test_requests_come_verbatim_and_the_rest_is_kept(chunks):
     "document",
     [
         b"",
-        b"[]",
+
         b"{",
         b'{"requests":[{}]',
         b'{"requests":[{}',
@@ -91,11 +92,11 @@ def test_a_request_that_is_too_large_is_passed_over(cut):
 
 def test_a_request_that_is_too_large_is_not_kept_in_memory():
     reader = RequestsReader(max_item_bytes=100)
-    reader.feed(b'{"requests":[{"x":"')
+    list(reader.feed(b'{"requests":[{"x":"'))
     for _ in range(100):
-        reader.feed(b"x" * 1000)
+        list(reader.feed(b"x" * 1000))
     assert len(reader._data) <= 1000
-    assert reader.feed(b'"},{}]}') == [None, b"{}"]
+    assert list(reader.feed(b'"},{}]}')) == [[None, b"{}"]]
 
 
 def test_the_other_members_are_bounded():
@@ -136,3 +137,33 @@ def test_every_chunking_agrees_with_the_standard_decoder(members, requests, at, 
     edges = [0, *sorted(min(cut, len(document)) for cut in cuts), len(document)]
     found, rest = read([document[start:end] for start, end in pairwise(edges)])
     assert ([json.loads(raw or b"") for raw in found], json.loads(rest)) == (requests, members)
+
+
+@pytest.mark.parametrize("document", [b"[]", b' [{"custom_id":"a"}]', b'"x"', b"7", b"-1", b"true", b"null"])
+def test_a_document_that_is_no_object_is_refused_for_its_type(document):
+    with pytest.raises(Invalid) as caught:
+        read([document])
+    assert (type(caught.value), caught.value.code) == (Invalid, "invalid_type")
+
+
+def test_the_work_between_two_groups_is_bounded():
+    reader = RequestsReader(max_item_bytes=10_000)
+    list(reader.feed(b'{"requests":['))
+    groups = list(reader.feed(b"1," * 30_000))
+    assert sum(map(len, groups)) >= 29_999
+    assert max(map(len, groups)) <= 300
+    list(reader.feed(b"["))
+    assert len(list(reader.feed(b"[" * 60_000))) >= 2
+
+
+def test_requests_that_are_not_written_as_usual_are_looked_at_once(monkeypatch):
+    looks: list[bytes] = []
+
+    def look(text: bytes) -> bool:
+        looks.append(text)
+        return False
+
+    monkeypatch.setattr(requests_reader, "_is_json", look)
+    reader = RequestsReader(max_item_bytes=100_000)
+    list(reader.feed(b'{"requests":[' + b"1," * 1000 + b'{},{"params":1},' + b"1," * 1000))
+    assert len(looks) <= 2

@@ -11,11 +11,12 @@ import msgspec
 from backburner.claims import Claim
 from backburner.clock import Clock
 from backburner.errors import GiveUp, NotFound, QuotaExceeded, TooLarge, TryAgainLater
-from backburner.http.items import check_item
+from backburner.http.items import check_in_steps
 from backburner.ids import Ids
 from backburner.intake import Intake, open_intake
 from backburner.model import Job, NewItem, NewJob
 from backburner.states import JobType
+from backburner.steps import patiently
 from backburner.storage import jobs
 from backburner.storage.database import Database
 from backburner.storage.handler_jobs import Child, child_of, make_child
@@ -88,7 +89,7 @@ class ClaimChildren:
             return known
         intake = await open_intake(common.database, common.clock, common.ids)
         for position, request in enumerate(requests):
-            await intake.add(_item(request, position))
+            await intake.add(await _item(request, position))
         await intake.flush()
         if intake.duplicates or not intake.count:
             await intake.drop()
@@ -143,8 +144,8 @@ class ClaimChildren:
         return found
 
 
-def _item(request: Mapping[str, Any], position: int) -> NewItem:
-    checked = check_item(msgspec.json.encode(dict(request)))
+async def _item(request: Mapping[str, Any], position: int) -> NewItem:
+    checked = await patiently(check_in_steps(msgspec.json.encode(dict(request))))
     if isinstance(checked, list):
         fault = checked[0]
         raise GiveUp(f"Request {position}: {fault.param or 'request'}: {fault.message}", code="invalid_requests")

@@ -15,9 +15,10 @@ from backburner.http.checks import check_callback
 from backburner.http.items import Defaults
 from backburner.http.query import Parameter, flag, number, whole, words
 from backburner.http.services import Services
-from backburner.http.strict import decode
+from backburner.http.strict import decode, decode_in_steps
 from backburner.job_metadata import check_metadata
 from backburner.request_config import check_request_config
+from backburner.steps import patiently
 
 T = TypeVar("T")
 
@@ -58,9 +59,9 @@ class BatchDocument(msgspec.Struct, forbid_unknown_fields=True):
 JSON_QUERY: Mapping[str, Parameter] = {"dry_run": Parameter(convert=flag, default=False)}
 
 
-def options_of_document(services: Services, members: bytes) -> BatchOptions:
+async def options_of_document(services: Services, members: bytes) -> BatchOptions:
     """From the JSON body without its requests. Raises Malformed and Invalid."""
-    given = decode(members, BatchDocument)
+    given = await patiently(decode_in_steps(members, BatchDocument))
     return _checked(services, msgspec.structs.asdict(given))
 
 

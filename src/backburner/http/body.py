@@ -13,7 +13,8 @@ from quart import Request
 from backburner.errors import Malformed
 from backburner.http.flow import FlowBody
 from backburner.http.problem import Refused
-from backburner.http.strict import decode
+from backburner.http.strict import decode_in_steps
+from backburner.steps import patiently
 from backburner.streams import PIECE, Gunzip
 
 T = TypeVar("T")
@@ -25,7 +26,7 @@ MAX_JSON_BYTES = 1024 * 1024
 
 async def read_json(request: Request, type_: type[T], *, limit: int = MAX_JSON_BYTES) -> T:
     """The body decoded strictly; an empty body counts as `{}`. Raises as `read_body` and `strict.decode` do."""
-    return decode(await read_body(request, limit=limit) or b"{}", type_)
+    return await patiently(decode_in_steps(await read_body(request, limit=limit) or b"{}", type_))
 
 
 async def read_body(request: Request, *, limit: int = MAX_JSON_BYTES) -> bytes:

@@ -73,12 +73,14 @@ async def _read_json(services: Services, body: BodyStream, upload: CheckedIntake
     size = 0
     while piece := await body.next():
         size += len(piece)
-        held += reader.feed(piece)
+        for requests in reader.feed(piece):
+            held += requests
+            await trio.lowlevel.checkpoint()
         if size > ANY_ORDER_BYTES and held:
             if not upload.taken:
-                upload.defaults = options_of_document(services, reader.members()).defaults
+                upload.defaults = (await options_of_document(services, reader.members())).defaults
             await _take_all(upload, held)
-    options = options_of_document(services, reader.finish())
+    options = await options_of_document(services, reader.finish())
     if not upload.taken:
         upload.defaults = options.defaults
     elif options.defaults and not upload.defaults:

@@ -20,13 +20,14 @@ from backburner.http.call import Call
 from backburner.http.checks import check_callback
 from backburner.http.conversation_ids import PATTERNS, made_id, parsed
 from backburner.http.create_batch import told_of_batch
-from backburner.http.items import CheckedItem, check_item
+from backburner.http.items import CheckedItem, check_in_steps
 from backburner.http.runs import find_item, find_steps
 from backburner.intake import open_intake
 from backburner.job_metadata import check_metadata
 from backburner.model import Job, NewItem, NewJob
 from backburner.request_config import check_request_config
 from backburner.states import JobType
+from backburner.steps import patiently
 from backburner.storage import agent_requests, staging
 
 CUSTOM_ID = "run"  # of the one item that a run has
@@ -140,7 +141,7 @@ def _check(call: Call, asked: RunOptions) -> None:
 
 
 async def _make(call: Call, asked: RunOptions, begin: _Beginning) -> Response:
-    services, item = call.services, _item(begin)
+    services, item = call.services, await _item(begin)
     intake = await open_intake(services.database, services.clock, services.ids)
     try:
         await intake.add(NewItem(item.custom_id, item.params.decode(), len(item.params), begin.agent_id))
@@ -161,8 +162,9 @@ async def _make(call: Call, asked: RunOptions, begin: _Beginning) -> Response:
     return answer
 
 
-def _item(begin: _Beginning) -> CheckedItem:
-    found = check_item(msgspec.json.encode({"custom_id": CUSTOM_ID, "params": begin.params}))
+async def _item(begin: _Beginning) -> CheckedItem:
+    raw = msgspec.json.encode({"custom_id": CUSTOM_ID, "params": begin.params})
+    found = await patiently(check_in_steps(raw))
     if isinstance(found, CheckedItem):
         return found
     fault = found[0]

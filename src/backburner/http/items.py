@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from itertools import chain, islice
 from typing import Annotated, Any
 
 import msgspec
 
-from backburner.errors import Malformed
-from backburner.http.strict import decode_text, depth_of
+from backburner.errors import Invalid, Malformed
+from backburner.http.strict import SMALL, decode_text, depth_of
+from backburner.json_reader import SHOWN, JsonReader
+from backburner.steps import Steps
 
 MAX_ITEM_DEPTH = 100
 CUSTOM_ID = r"\A[a-zA-Z0-9_-]{1,64}\Z"
@@ -36,6 +40,9 @@ class LineFault(msgspec.Struct, frozen=True):
     custom_id: str | None = None  #: where it could be read
     syntax: bool = False  #: the text is not JSON, is not UTF-8 or gives a key twice
 
+
+_BAD = LineFault(None, "The request is not valid.")
+MOST_FAULTS = 100  # of one request that are told
 
 Defaults = Mapping[str, msgspec.Raw]
 
@@ -64,8 +71,19 @@ _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _encode = msgspec.json.Encoder().encode
 
 
-def check_item(raw: bytes, defaults: Defaults | None = None, *, loose: bool = False) -> CheckedItem | list[LineFault]:
-    """The request in `raw`, or every reason why it is refused (at least one).
+def check_in_steps(
+    raw: bytes, defaults: Defaults | None = None, *, loose: bool = False, brief: bool = False
+) -> Steps[CheckedItem | list[LineFault]]:
+    """As `check_item`, for a request of any size."""
+    if len(raw) > SMALL:
+        return (yield from _check_large(raw, defaults, loose=loose))
+    return check_item(raw, defaults, loose=loose, brief=brief)
+
+
+def check_item(
+    raw: bytes, defaults: Defaults | None = None, *, loose: bool = False, brief: bool = False
+) -> CheckedItem | list[LineFault]:
+    """The request in `raw`, which is small, or every reason why it is refused (at least one; if `brief`, no more).
 
     Only the item's own fields and `params.model`, `max_tokens`, `messages` and `stream` are looked at, after
     `defaults` were merged under the params; everything else in the params passes through byte for byte.
@@ -77,6 +95,8 @@ def check_item(raw: bytes, defaults: Defaults | None = None, *, loose: bool = Fa
         params = written if written and not defaults else _encode({**(defaults or {}), **item.params})
         stream = not loose and _decode_params(params).stream
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        if brief:
+            return [_BAD]
         return _faults(raw, defaults, loose=loose) or [LineFault(None, f"{error}.")]
     if written and not stream and _CUSTOM_ID.match(item.custom_id) and _is_plain(raw):
         return CheckedItem(item.custom_id, params, item.agent_id)
@@ -149,8 +169,8 @@ def _faults(raw: bytes, defaults: Defaults | None, *, loose: bool) -> list[LineF
     item = dict(written)
     custom_id = item.get("custom_id")
     known = custom_id if isinstance(custom_id, str) and _CUSTOM_ID.match(custom_id) else None
-    found = [*_text_faults(raw, written)] or [*_written_twice(written), *_item_faults(item, defaults, loose=loose)]
-    return [LineFault(fault.param, fault.message, known, fault.syntax) for fault in found]
+    found = _text_faults(raw, written) or chain(_written_twice(written), _item_faults(item, defaults, loose=loose))
+    return [LineFault(fault.param, fault.message, known, fault.syntax) for fault in islice(found, MOST_FAULTS)]
 
 
 def _read(raw: bytes) -> Any:
@@ -172,13 +192,15 @@ def _integer(digits: str) -> int:
     return int(digits) if len(digits) <= 20 else 2**64
 
 
-def _text_faults(raw: bytes, written: _Pairs) -> Iterator[LineFault]:
+def _text_faults(raw: bytes, written: _Pairs) -> list[LineFault]:
+    found = []
     if _NUL.search(raw):
-        yield LineFault(None, "Text must not contain NUL (\\u0000).")
+        found.append(LineFault(None, "Text must not contain NUL (\\u0000)."))
     try:
         json.dumps(written, ensure_ascii=False).encode("utf-8")
     except UnicodeEncodeError:
-        yield LineFault(None, "Text must not contain a lone surrogate.")
+        found.append(LineFault(None, "Text must not contain a lone surrogate."))
+    return found
 
 
 def _written_twice(written: _Pairs) -> Iterator[LineFault]:
@@ -189,16 +211,16 @@ def _written_twice(written: _Pairs) -> Iterator[LineFault]:
 
 
 def _repeated(pairs: _Pairs) -> list[str]:
-    names = [name for name, _ in pairs]
-    return sorted({name for name in names if names.count(name) > 1})
+    return sorted(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
 
 
 def _twice(param: str) -> LineFault:
-    return LineFault(param, f"The key {param!r} is given twice.", syntax=True)
+    return LineFault(param[:SHOWN], f"The key {param[:SHOWN]!r} is given twice.", syntax=True)
 
 
 def _item_faults(item: dict[str, Any], defaults: Defaults | None, *, loose: bool) -> Iterator[LineFault]:
-    yield from (LineFault(name, f"There is no field {name!r} here.") for name in item if name not in FIELDS)
+    unknown = (name[:SHOWN] for name in item if name not in FIELDS)
+    yield from (LineFault(name, f"There is no field {name!r} here.") for name in unknown)
     custom_id = item.get("custom_id")
     if not isinstance(custom_id, str) or not _CUSTOM_ID.match(custom_id):
         yield LineFault("custom_id", "Must be a string of 1 to 64 letters, digits, '_' and '-'.")
@@ -207,7 +229,7 @@ def _item_faults(item: dict[str, Any], defaults: Defaults | None, *, loose: bool
         yield LineFault("agent_id", "Must be a string of 1 to 255 characters.")
     params = item.get("params")
     if isinstance(params, _Pairs) and not loose:
-        under = {name: msgspec.json.decode(value) for name, value in (defaults or {}).items()}
+        under = {name: _abridged(bytes(value)) for name, value in (defaults or {}).items() if name in _PARAMS}
         yield from _params_faults({**under, **dict(params)})
     elif not isinstance(params, _Pairs):
         yield LineFault("params", "Must be an object.")
@@ -223,6 +245,71 @@ def _params_faults(params: dict[str, Any]) -> Iterator[LineFault]:
         yield LineFault("params.messages", "Must be an array that is not empty.")
     if params.get("stream") not in (None, False) or _is_number(params.get("stream")):
         yield LineFault("params.stream", "A batch is not streamed: leave it out or set it to false.")
+
+
+# --- a large request, whose values are not made --------------------------------------------------------------
+
+_PARAMS = ("model", "max_tokens", "messages", "stream")
+_PLACES = frozenset({*((name,) for name in FIELDS), *(("params", name) for name in _PARAMS)})
+_LONGEST_VALUE = 4096  # bytes of a value that is looked at itself
+_NOTHING_IN_IT = re.compile(rb".[ \t\r\n]*+[\]}]", re.DOTALL)
+
+
+def _check_large(raw: bytes, defaults: Defaults | None, *, loose: bool) -> Steps[CheckedItem | list[LineFault]]:
+    merged = {("params", name) for name in defaults or ()}
+    twice: list[tuple[str, ...]] = []
+    reader = JsonReader(raw=raw, max_depth=MAX_ITEM_DEPTH, unique_levels=2, wanted=_PLACES | merged, twice=twice)
+    try:
+        yield from reader.steps()
+    except Malformed as error:
+        return [LineFault(None, str(error).replace("The body", "The request"), syntax=True)]
+    except Invalid as error:
+        return [LineFault(None, str(error))]
+    if not reader.is_object:
+        return [LineFault(None, "A request must be an object.")]
+    item = _abridged_item(reader)
+    faults = [*_given_twice(twice), *_item_faults(item, defaults, loose=loose)]
+    if faults:
+        return faults[:MOST_FAULTS]
+    params = raw[reader.found[("params",)]]
+    return CheckedItem(item["custom_id"], _with_defaults(reader, params, defaults), item.get("agent_id"))
+
+
+def _abridged_item(reader: JsonReader) -> dict[str, Any]:
+    item: dict[str, Any] = dict.fromkeys(reader.keys)
+    params = _Pairs()
+    for path, place in reader.found.items():
+        if len(path) == 1:
+            item[path[0]] = _abridged(reader.raw, place)
+        else:
+            params.append((path[1], _abridged(reader.raw, place)))
+    if isinstance(item.get("params"), _Pairs):
+        item["params"] = params
+    return item
+
+
+def _abridged(raw: bytes, place: slice = slice(None)) -> Any:
+    """A JSON value as far as it is looked at: what is in an object or array is not, nor how a long text goes on."""
+    begin, end, _ = place.indices(len(raw))
+    head = raw[begin : min(end, begin + _LONGEST_VALUE)]
+    if head.startswith((b"{", b"[")):
+        is_empty = _NOTHING_IN_IT.match(raw, begin, end)
+        return _Pairs() if head.startswith(b"{") else [] if is_empty else [None]
+    if len(head) < end - begin:
+        return "x" * _LONGEST_VALUE if head.startswith(b'"') else 2**64
+    return json.loads(head, parse_int=_integer)
+
+
+def _given_twice(paths: list[tuple[str, ...]]) -> Iterator[LineFault]:
+    yield from (_twice(".".join(path)) for path in paths if len(path) == 1 or path[0] == "params")
+
+
+def _with_defaults(reader: JsonReader, params: bytes, defaults: Defaults | None) -> bytes:
+    missing = [(name, value) for name, value in (defaults or {}).items() if ("params", name) not in reader.found]
+    if not missing:
+        return params
+    added = b",".join(b"%b:%b" % (_encode(name), bytes(value)) for name, value in missing)
+    return b"{%b%b%b" % (added, b"" if _NOTHING_IN_IT.match(params) else b",", params[1:])
 
 
 def _is_number(value: Any) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import msgspec
 
@@ -13,7 +13,17 @@ from backburner.http.strict import decode
 from backburner.http.value_scanner import ValueScanner
 
 MAX_MEMBERS_BYTES = 1024 * 1024
+#: What a document is that is no object, by its first byte.
+_KINDS = {
+    ord("["): "array",
+    ord('"'): "str",
+    ord("t"): "bool",
+    ord("f"): "bool",
+    ord("n"): "null",
+    **dict.fromkeys(b"-0123456789", "number"),
+}
 _MAX_KEY_BYTES = 1024
+_STEPS, _BYTES_LIKE_A_STEP = 500, 64  # between two pauses
 
 _SPACE = re.compile(rb"[ \t\r\n]*+")
 # Between two requests as nearly everybody writes them. Inside a string its quotes would be escaped.
@@ -24,9 +34,9 @@ class RequestsReader:
     """Gives the elements of `requests` one by one and keeps the other members.
 
     Memory holds one chunk, one incomplete request of at most `max_item_bytes`, and `max_members_bytes` of the rest.
-    `feed` and `finish` raise Malformed for what is not JSON and for a member given twice, Invalid if `requests` is
-    missing or no array, Refused (413) when the other members are too large. A request whose own text is broken is
-    given as it is.
+    `feed` and `finish` raise Malformed for what is not JSON and for a member given twice, Invalid for what is no
+    object, if `requests` is missing or no array, Refused (413) when the other members are too large. A request whose
+    own text is broken is given as it is.
     """
 
     def __init__(self, *, max_item_bytes: int, max_members_bytes: int = MAX_MEMBERS_BYTES) -> None:
@@ -41,16 +51,26 @@ class RequestsReader:
         self._key = b""
         self._members: list[bytes] = []
         self._found: list[bytes | None] = []
+        self._work = 0  # in steps, since the last pause
+        self._unusual_until = 0  # before this place no request is written as usual
         # What is expected next: does it, and says whether there may be more to do without new data.
         self._step: Callable[[], bool] = self._open
 
-    def feed(self, chunk: bytes) -> list[bytes | None]:
-        """The requests that this chunk completes, in order; None for one larger than allowed."""
+    def feed(self, chunk: bytes) -> Iterator[list[bytes | None]]:
+        """The requests that this chunk completes, in order; None for one larger than allowed.
+
+        They come in groups, some of them empty, after a bounded amount of work each. To be read to the end.
+        """
         self._forget()
         self._data += chunk
         while self._step():
-            pass
-        found, self._found = self._found, []
+            self._work += 1
+            if self._work > _STEPS:
+                yield self._taken()
+        yield self._taken()
+
+    def _taken(self) -> list[bytes | None]:
+        found, self._found, self._work = self._found, [], 0
         return found
 
     def finish(self) -> bytes:
@@ -74,10 +94,14 @@ class RequestsReader:
             self._scanner.shift(keep)
         del self._data[:keep]
         self._at = 0
+        self._unusual_until = 0
 
     # --- the grammar ---
 
     def _open(self) -> bool:
+        kind = _KINDS.get(self._peek() or 0)
+        if kind is not None:
+            raise Invalid(f"Expected `object`, got `{kind}`.", code="invalid_type")
         return self._choose({ord("{"): self._first_key})
 
     def _first_key(self) -> bool:
@@ -88,7 +112,7 @@ class RequestsReader:
             raise self._unexpected()
         key = self._value(_MAX_KEY_BYTES)
         if key is None:
-            return False
+            return self._has_more()
         name = decode(key, str)
         if name in self._names:
             raise Malformed(f"The key {name!r} is given twice.", code="duplicate_key", param=name)
@@ -105,7 +129,7 @@ class RequestsReader:
     def _member(self) -> bool:
         value = self._value(self._room)
         if value is None:
-            return False
+            return self._has_more()
         self._room -= len(self._key) + len(value)
         self._members.append(self._key + b":" + value)
         return self._go(self._after_member)
@@ -126,9 +150,10 @@ class RequestsReader:
             self._take_usual_requests()
         end = self._scan(self._max_item_bytes)
         if end is None or self._scanner is None:
-            return False
+            return self._has_more()
         size = self._scanned + end - self._scanner.start
-        self._found.append(bytes(self._data[self._scanner.start : end]) if size <= self._max_item_bytes else None)
+        is_fitting = size <= self._max_item_bytes
+        self._found.append(bytes(memoryview(self._data)[self._scanner.start : end]) if is_fitting else None)
         self._leave_value(end)
         return self._go(self._after_request)
 
@@ -143,13 +168,17 @@ class RequestsReader:
     # --- the means ---
 
     def _take_usual_requests(self) -> None:
+        if self._at < self._unusual_until:
+            return  # to look again for each request would be quadratic
         for separator in _NEXT_REQUEST.finditer(self._data, self._at):
-            candidate = bytes(self._data[self._at : separator.start() + 1])
+            candidate = bytes(memoryview(self._data)[self._at : separator.start() + 1])
             # No proper beginning of an object is an object, so what decodes is the whole request.
             if len(candidate) > self._max_item_bytes or not _is_json(candidate):
+                self._unusual_until = separator.end()
                 return
             self._found.append(candidate)
             self._at = separator.end()
+        self._unusual_until = len(self._data)
 
     def _value(self, limit: int) -> bytes | None:
         end = self._scan(limit)
@@ -160,7 +189,7 @@ class RequestsReader:
             raise Refused(413, "request_too_large", "The members beside `requests` are too large.")
         if end is None:
             return None
-        value = bytes(self._data[scanner.start : end])
+        value = bytes(memoryview(self._data)[scanner.start : end])
         self._leave_value(end)
         return value
 
@@ -170,7 +199,16 @@ class RequestsReader:
                 return None
             self._limit = limit
             self._scanner = ValueScanner(self._at, self._at)
-        return self._scanner.end(self._data) if self._scanner.at < len(self._data) else None
+        if self._scanner.at >= len(self._data):
+            return None
+        begin = self._scanner.at
+        end = self._scanner.end(self._data)
+        self._work += (self._scanner.at - begin) // _BYTES_LIKE_A_STEP
+        return end
+
+    def _has_more(self) -> bool:
+        """Whether the value under way has not been looked at to the end of the data."""
+        return self._scanner is not None and self._scanner.at < len(self._data) and self._scanner.is_moving
 
     def _leave_value(self, end: int) -> None:
         self._scanner = None

@@ -18,13 +18,14 @@ from backburner.http.body import JSON, open_body
 from backburner.http.call import Call, answer_of
 from backburner.http.checked import checked_intake
 from backburner.http.idempotency import body_hash, watch_body
-from backburner.http.items import check_item
+from backburner.http.items import check_in_steps
 from backburner.http.requests_reader import RequestsReader
 from backburner.http.services import Services
-from backburner.http.strict import decode
+from backburner.http.strict import decode_in_steps
 from backburner.intake import Intake
 from backburner.model import NewJob
 from backburner.states import JobType
+from backburner.steps import patiently
 from backburner.storage.repeats import Attempt, make_job_once
 
 
@@ -42,7 +43,7 @@ async def create_batch(call: Call) -> Response:
         watch_body(request)
     new = _new_job(call, options)
     # Only what belongs to the batch is checked: wrong params make an errored result, as they do there.
-    upload = checked_intake(services, report=Report("index"), check=partial(check_item, loose=True))
+    upload = checked_intake(services, report=Report("index"), check=partial(check_in_steps, loose=True))
     try:
         return await _make(call, await _read(call, upload), new)
     except BackburnerError:
@@ -56,8 +57,9 @@ async def _read(call: Call, upload: CheckedIntake) -> Intake:
     body = open_body(call.request, limit=limits.max_request_bytes, allowed=(JSON,))
     reader = RequestsReader(max_item_bytes=limits.max_item_bytes)
     while piece := await body.next():
-        await upload.take(enumerate(reader.feed(piece), upload.taken))
-    decode(reader.finish(), Others)
+        for requests in reader.feed(piece):
+            await upload.take(enumerate(requests, upload.taken))
+    await patiently(decode_in_steps(reader.finish(), Others))
     return await upload.finish()
 
 

@@ -20,10 +20,11 @@ from backburner.http.idempotency import body_hash, watch_body
 from backburner.http.letta.job_shapes import batch_json
 from backburner.http.letta.requests import checker
 from backburner.http.requests_reader import RequestsReader
-from backburner.http.strict import decode
+from backburner.http.strict import decode_in_steps
 from backburner.intake import Intake
 from backburner.model import NewJob
 from backburner.states import JobType
+from backburner.steps import patiently
 from backburner.storage.repeats import Attempt, make_job_once
 
 ROUTE = "POST /letta/v1/messages/batches#body"
@@ -58,8 +59,9 @@ async def _read(call: Call, upload: CheckedIntake) -> Others:
     body = open_body(call.request, limit=limits.max_request_bytes, allowed=(JSON,))
     reader = RequestsReader(max_item_bytes=limits.max_item_bytes)
     while piece := await body.next():
-        await upload.take(enumerate(reader.feed(piece), upload.taken))
-    return decode(reader.finish(), Others)
+        for requests in reader.feed(piece):
+            await upload.take(enumerate(requests, upload.taken))
+    return await patiently(decode_in_steps(reader.finish(), Others))
 
 
 async def _finished(upload: CheckedIntake) -> Intake:

@@ -13,7 +13,8 @@ import msgspec
 from backburner.errors import Invalid
 from backburner.http.items import CUSTOM_ID, CheckedItem, Defaults, LineFault
 from backburner.http.services import LettaDefaults
-from backburner.http.strict import decode
+from backburner.http.strict import decode_in_steps
+from backburner.steps import Steps
 
 MAX_DEPTH = 100
 
@@ -46,10 +47,12 @@ def custom_id_of(agent_id: str) -> str:
     return f"agent-{hashlib.sha256(agent_id.encode()).hexdigest()[:40]}"
 
 
-def check_request(defaults: LettaDefaults, raw: bytes, _: Defaults | None, /) -> CheckedItem | list[LineFault]:
+def check_request(
+    defaults: LettaDefaults, raw: bytes, _: Defaults | None, /, **__: bool
+) -> Steps[CheckedItem | list[LineFault]]:
     """The item, or why it is refused."""
     try:
-        asked = decode(raw, AgentRequest, max_depth=MAX_DEPTH)
+        asked = yield from decode_in_steps(raw, AgentRequest, max_depth=MAX_DEPTH)
     except Invalid as error:
         return [LineFault(error.param, str(error))]
     if (asked.messages is None) == (asked.input is None):
@@ -64,7 +67,7 @@ def check_request(defaults: LettaDefaults, raw: bytes, _: Defaults | None, /) ->
     return CheckedItem(custom_id_of(asked.agent_id), msgspec.json.encode(params), asked.agent_id)
 
 
-def checker(defaults: LettaDefaults) -> partial[CheckedItem | list[LineFault]]:
+def checker(defaults: LettaDefaults) -> partial[Steps[CheckedItem | list[LineFault]]]:
     """What `CheckedIntake` is to check with."""
     return partial(check_request, defaults)
 
