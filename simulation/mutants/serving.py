@@ -18,8 +18,8 @@ SERVING = (
         "an attempt is recorded twice",
         "webhooks",
         "storage/deliveries.py",
-        "for row in rows if row.number == numbers[row.id] - 1}",
-        "for row in rows}",
+        " and row.number == attempt.number - 1\n",
+        "\n",
         Where(rates={"unknown": 0.3}, profile={"receivers": {"500": 0.6}}, workloads=("a_webhook_is_sent_again",)),
     ),
     Mutant(

@@ -36,7 +36,7 @@ from backburner.leadership import Leadership, Mandate
 from backburner.metrics import Metrics
 from backburner.pace import Pace
 from backburner.providers.base import Provider
-from backburner.storage import facts
+from backburner.storage import facts, migrate
 from backburner.storage.apply import Applied
 from backburner.storage.database import Database
 from backburner.storage.fence import fenced
@@ -87,6 +87,7 @@ class System:
         self.leader = Leader(
             leadership=self.leadership,
             duties=self._duties,
+            objection=partial(self.database.read, migrate.outgrown),
             clock=self.clock,
             random=self.random,
             retry_interval=self.pace.lock_retry,

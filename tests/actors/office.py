@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from random import Random
+from typing import Any
 
 import attrs
 import trio
@@ -87,7 +88,7 @@ def duties_of(place: Place, name: str = "a") -> Duties:
     return duties
 
 
-def leader_of(leadership: FakeLeadership, duties: Duties | None = None, **settings: float) -> Leader:
+def leader_of(leadership: FakeLeadership, duties: Duties | None = None, **settings: Any) -> Leader:
     return Leader(
         leadership=leadership,
         duties=duties or duties_of(leadership.place, leadership.name),

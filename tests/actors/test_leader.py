@@ -11,7 +11,7 @@ from tests.actors.office import FakeLeadership, Place, duties_of, leader_of, run
 
 from backburner.actors.leader import Leader
 from backburner.clock import TrioClock
-from backburner.errors import LeadershipLost
+from backburner.errors import LeadershipLost, StorageUnavailable
 from backburner.leadership import Mandate
 from backburner.model import Term
 
@@ -145,3 +145,48 @@ async def test_a_mandate_is_over_when_its_term_is(autojump_clock):
         mandates[0].check()
     with pytest.raises(LeadershipLost, match="Term 1 "):
         mandates[0].check()
+
+
+@attrs.define
+class Objection:
+    """What is said against leading; an error is raised."""
+
+    found: str | Exception | None = None
+
+    async def __call__(self) -> str | None:
+        await trio.lowlevel.checkpoint()
+        if isinstance(self.found, Exception):
+            raise self.found
+        return self.found
+
+
+async def test_an_objection_ends_the_term_and_no_other_begins_until_it_is_gone(autojump_clock):
+    office, objection = FakeLeadership(Place()), Objection()
+    leader = leader_of(office, objection=objection)
+    async with running(leader):
+        await trio.sleep(4)
+        objection.found = "the schema is newer"
+        await trio.sleep(60)
+        assert (leader.is_leader, leader.refusal) == (False, "the schema is newer")
+        assert office.place.events == [
+            (0, "a on duty"),
+            (6, "a off duty"),
+            (6, "a resigned: the schema is newer"),
+        ]
+        objection.found = None
+        await trio.sleep(5)
+        assert (leader.is_leader, leader.refusal) == (True, None)
+
+
+async def test_no_duty_begins_under_an_objection(autojump_clock):
+    office = FakeLeadership(Place())
+    async with running(leader_of(office, objection=Objection("unfit"))):
+        await trio.sleep(30)
+    assert office.place.events == [(0, "a resigned: unfit")]
+
+
+async def test_an_objection_that_cannot_be_asked_for_changes_nothing(autojump_clock):
+    leader = leader_of(FakeLeadership(Place()), objection=Objection(StorageUnavailable("away")))
+    async with running(leader):
+        await trio.sleep(30)
+        assert (leader.is_leader, leader.refusal) == (True, None)

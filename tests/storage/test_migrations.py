@@ -5,16 +5,20 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from random import Random
 
+import attrs
 import pytest
 import sqlalchemy as sa
+import trio
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from tests.actors.office import FakeLeadership, Place, leader_of, running
 from tests.storage.both import NOW
 
 from backburner.errors import StorageUnusable
@@ -98,6 +102,25 @@ def test_a_schema_of_before_the_first_release_is_refused_and_left_alone(empty: s
     with empty.connect() as tx:
         assert migrate.revision_of(tx) == "0007"
         assert tx.execute(sa.text("SELECT count(*) FROM leader_epoch")).scalar() == 1
+
+
+async def test_an_instance_leads_no_more_once_a_newer_program_has_upgraded_the_database(
+    empty: sa.Engine, autojump_clock
+):
+    prepare(empty)
+    database = attrs.evolve(
+        open_database("sqlite://", random=Random(0), in_threads=False), writing=empty, reading=empty
+    )
+    office = FakeLeadership(Place())
+    leader = leader_of(office, objection=partial(database.read, migrate.outgrown))
+    async with running(leader):
+        await trio.sleep(4)
+        assert leader.is_leader
+        set_revision(empty, "v9999")
+        await trio.sleep(60)
+        assert not leader.is_leader
+        assert "newer than this program" in str(leader.refusal)
+    assert [event for _, event in office.place.events[:2]] == ["a on duty", "a off duty"]
 
 
 @pytest.fixture

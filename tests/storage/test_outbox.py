@@ -11,6 +11,8 @@ from backburner.errors import NotFound
 from backburner.model import Job
 from backburner.states import DeliveryStatus
 from backburner.storage import deliveries, jobs
+from backburner.storage.tables import attempts as made
+from backburner.storage.tables import deliveries as rows
 
 
 def ended(stock: Stock, url: str = "http://x.test/hook") -> Job:
@@ -93,8 +95,31 @@ def test_a_delivery_outlives_its_job(stock: Stock, tx: sa.Connection):
     job = ended(stock)
     jobs.delete_job(tx, 1, job.id)
     (due,) = claim(tx)
-    assert deliveries.record_attempts(tx, [attempted(due.key, 1, code=200)]) == []
-    assert deliveries.pending_deliveries(tx) == 0
+    assert deliveries.record_attempts(tx, [attempted(due.key, 1, code=500, again=30)]) == []
+    (due,) = claim(tx, 30)
+    assert (due.number, rows_left(tx)) == (2, (1, 1))
+    assert deliveries.record_attempts(tx, [attempted(due.key, 2, code=200)]) == []
+    assert rows_left(tx) == (0, 0)
+    # Another instance has made the same attempt, and comes late.
+    assert deliveries.record_attempts(tx, [attempted(due.key, 2, code=200)]) == []
+    assert rows_left(tx) == (0, 0)
+
+
+def rows_left(tx: sa.Connection) -> tuple[int, int]:
+    """How many deliveries and attempts there are."""
+    deliveries_left, attempts_left = (
+        tx.execute(sa.select(sa.func.count()).select_from(table)).scalar_one() for table in (rows, made)
+    )
+    return deliveries_left, attempts_left
+
+
+def test_settled_deliveries_go_with_their_job_and_others_stay(stock: Stock, tx: sa.Connection):
+    job, other = ended(stock), ended(stock)
+    for due in claim(tx):
+        deliveries.record_attempts(tx, [attempted(due.key, 1, code=200)])
+    jobs.delete_job(tx, 1, job.id)
+    assert rows_left(tx) == (1, 1)
+    assert len(deliveries.deliveries_of(tx, other.key)) == 1
 
 
 def test_two_instances_never_claim_the_same(engine: sa.Engine):

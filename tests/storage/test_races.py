@@ -14,13 +14,13 @@ from tests.storage.test_results import LINE, ended, page
 from tests.storage.test_work import claim
 
 from backburner.app import App
-from backburner.commands import WorkEnded
+from backburner.commands import DeliveryAttempted, WorkEnded
 from backburner.errors import LeadershipLost, WriteRefused
 from backburner.ids import Ids
 from backburner.model import Job, NewItem, PlannedBatch, SharedItem
 from backburner.room import Room
-from backburner.states import BatchStatus, JobStatus, JobType
-from backburner.storage import accounts, batches, fence, jobs, migrate, staging, submissions, work
+from backburner.states import BatchStatus, DeliveryStatus, JobStatus, JobType
+from backburner.storage import accounts, batches, deliveries, fence, jobs, migrate, staging, submissions, work
 from backburner.storage.apply import apply_leader_commands
 from backburner.storage.database import RunAgain, open_database, translated
 from backburner.storage.handler_jobs import QueueRules, make_handler_job
@@ -233,3 +233,21 @@ async def test_what_a_database_refuses_is_told_from_what_it_cannot_do_now(engine
 def test_what_may_be_run_again_says_so(both: sa.Engine):
     with pytest.raises(RunAgain), translated(), both.begin() as tx:
         tx.exec_driver_sql("DO $$ BEGIN RAISE EXCEPTION 'x' USING ERRCODE = '40P01'; END $$")
+
+
+def test_a_webhook_that_is_settled_while_its_job_is_deleted_goes(both: sa.Engine):
+    job = made(both, items=1, callback_url="http://gone.test/")
+    with both.begin() as tx:
+        jobs.cancel_job(tx, 1, job.id, now=NOW, ids=ids)
+        (due,) = deliveries.claim_deliveries(tx, now=NOW, lease_until=later(60), limit=10)
+    settled = DeliveryAttempted(
+        key=due.key, number=1, at=NOW, status_code=200, error=None, duration_ms=1,
+        status=DeliveryStatus.DELIVERED, next_attempt_at=None,
+    )  # fmt: skip
+    in_order(
+        both,
+        lambda tx: jobs.delete_job(tx, 1, job.id),
+        lambda tx: deliveries.record_attempts(tx, [settled]),
+    )
+    with both.connect() as tx:
+        assert deliveries.deliveries_of(tx, job.key) == []

@@ -11,7 +11,7 @@ import structlog
 import trio
 
 from backburner.clock import Clock
-from backburner.errors import LeadershipLost
+from backburner.errors import LeadershipLost, StorageUnavailable
 from backburner.leadership import Leadership, Mandate
 from backburner.model import Term
 
@@ -44,10 +44,18 @@ class Office:
         self.trust.cancel(reason=reason)
 
 
+async def no_objection() -> str | None:
+    """For an instance that may always lead."""
+    await trio.lowlevel.checkpoint()
+    return None
+
+
 @attrs.define(kw_only=True, eq=False)
 class Leader:
     """Campaigns, leads, and campaigns again. Ends after `retire()` and `release()`.
 
+    While `objection` says why this instance must not lead, it does not: it is asked at the begin of a term, and with
+    each heartbeat.
     `duties` are called once a term, and cancelled when it ends. Raising `LeadershipLost` they end the term; when
     they return, the office is kept with nothing to do; whatever else they raise ends the actor.
     Must hold: heartbeat_interval < trust < the time after which the database evicts a silent leader.
@@ -57,6 +65,7 @@ class Leader:
     duties: Callable[[Mandate], Awaitable[None]]
     clock: Clock
     random: Random
+    objection: Callable[[], Awaitable[str | None]] = no_objection
     retry_interval: float = 1.0  #: seconds between campaigns, give or take a half
     heartbeat_interval: float = 3.0
     trust: float = 10.0  #: seconds a term is trusted after the start of the last good heartbeat
@@ -67,6 +76,7 @@ class Leader:
     #: What a request to stop or step down interrupts: following, or the duties.
     _interruptible: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
     _pause: float = attrs.field(default=0.0, init=False)
+    _objection: str | None = attrs.field(default=None, init=False)
     _retiring: bool = attrs.field(default=False, init=False)
     _idle: trio.Event = attrs.field(factory=trio.Event, init=False)
     _released: trio.Event = attrs.field(factory=trio.Event, init=False)
@@ -88,7 +98,7 @@ class Leader:
     @property
     def refusal(self) -> str | None:
         """Why this instance cannot lead, if it cannot."""
-        return self.leadership.refusal
+        return self._objection or self.leadership.refusal
 
     def step_down(self) -> bool:
         """Give the office to somebody else, if this instance has it. Returns at once; says whether it had."""
@@ -129,7 +139,9 @@ class Leader:
         with trio.CancelScope() as self._interruptible:
             await trio.sleep(self._pause)
             while term is None:
-                term = await self.leadership.campaign()
+                # Asked again only after it was raised: a campaign is not to wait for an answer.
+                if self._objection is None or await self._may_lead():
+                    term = await self.leadership.campaign()
                 if term is None:
                     self.tried.set()
                     await self.leadership.chance(self.retry_interval * self.random.uniform(0.5, 1.5))
@@ -160,10 +172,11 @@ class Leader:
 
     async def _lead(self, office: Office) -> None:
         # Winning may have taken long, so a term begins with a heartbeat: trust is counted from its start.
-        if not await self._confirm(office):
+        if not (await self._confirm(office) and await self._is_fit(office)):
             return
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._keep_trust, office)
+            nursery.start_soon(self._keep_fit, office)
             await self._do_duties(office)
             await self._await_release(office)
             nursery.cancel_scope.cancel()
@@ -185,6 +198,29 @@ class Leader:
             office.trust.deadline = asked + self.trust
             office.mandate.extend(asked_at + self.trust)
         return office.mandate.trusted
+
+    async def _keep_fit(self, office: Office) -> None:
+        # Apart from the heartbeat: trust does not wait for this answer.
+        fit = True
+        while fit:
+            await trio.sleep(self.heartbeat_interval)
+            fit = await self._is_fit(office)
+
+    async def _is_fit(self, office: Office) -> bool:
+        if not await self._may_lead():
+            office.lapse(self._objection or "unfit")
+        return office.mandate.trusted
+
+    async def _may_lead(self) -> bool:
+        """Whether there is no objection. What cannot be asked now stays as it was."""
+        try:
+            found = await self.objection()
+        except StorageUnavailable:
+            return self._objection is None
+        if found != self._objection:
+            log.error("this instance leads no more", reason=found) if found else log.info("leadership possible again")
+        self._objection = found
+        return found is None
 
     async def _do_duties(self, office: Office) -> None:
         """Returns when interrupted, or when a fenced write found the term over."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -16,7 +16,6 @@ from backburner.states import DeliveryStatus
 from backburner.storage.accounts import signing_secrets
 from backburner.storage.bulk import insert_many
 from backburner.storage.notifications import announce_work
-from backburner.storage.results import job_ids_of
 from backburner.storage.tables import attempts, deliveries, is_owed, jobs
 
 
@@ -78,29 +77,65 @@ _DUE = (
 
 
 def record_attempts(tx: sa.Connection, made: Sequence[DeliveryAttempted]) -> list[str]:
-    """Record attempts; one that another instance has recorded meanwhile is dropped. Returns the jobs' ids."""
-    job_keys = _jobs_waiting_for(tx, made)
-    counting = [attempt for attempt in made if attempt.key in job_keys]
+    """Record attempts; one that another instance has recorded meanwhile is dropped. Returns the jobs' ids.
+
+    What is settled by that goes at once if its job has been deleted.
+    """
+    found = _deliveries_locked(tx, made)
+    counting = [attempt for attempt in made if _is_next(attempt, found)]
     if counting:
         tx.execute(_ADVANCE, [_advanced(attempt) for attempt in counting])
-        tx.execute(_SHOW, [_shown(attempt, job_keys[attempt.key]) for attempt in counting])
-    columns = ("delivery_id", "number", "status_code", "error", "duration_ms")
-    rows = [(a.key, a.number, a.status_code, a.error, a.duration_ms) for a in made]
-    times = [a.at for a in made]
-    at = attempts.c.at.type.bind_processor(tx.dialect)
-    stamped = [(*row, at(time) if at else time) for row, time in zip(rows, times, strict=True)]
-    insert_many(tx, attempts, (*columns, "at"), stamped)
-    return job_ids_of(tx, job_keys.values())
+        # It waits for whoever deletes the job now, so that the job is there after this until we are done, or is not.
+        tx.execute(_SHOW, [_shown(attempt, found[attempt.key].job_id) for attempt in counting])
+    job_ids = _job_ids(tx, {row.job_id for row in found.values()})
+    left = _without_deleted(tx, found, job_ids)
+    at = attempts.c.at.type.bind_processor(tx.dialect) or _as_it_is
+    columns = ("delivery_id", "number", "status_code", "error", "duration_ms", "at")
+    rows = [(a.key, a.number, a.status_code, a.error, a.duration_ms, at(a.at)) for a in made if a.key in left]
+    insert_many(tx, attempts, columns, rows)
+    changed = {found[attempt.key].job_id for attempt in counting}
+    return [public_id for key, public_id in sorted(job_ids.items()) if key in changed]
 
 
-def _jobs_waiting_for(tx: sa.Connection, made: Sequence[DeliveryAttempted]) -> dict[int, int]:
-    """Keys of the deliveries for which these are the next attempts → keys of their jobs."""
-    pending = sa.select(deliveries.c.id, deliveries.c.number, deliveries.c.job_id).where(
-        deliveries.c.id.in_([attempt.key for attempt in made]), deliveries.c.status == DeliveryStatus.PENDING
-    )
-    numbers = {attempt.key: attempt.number for attempt in made}
-    rows = tx.execute(pending.order_by(deliveries.c.id).with_for_update())
-    return {row.id: row.job_id for row in rows if row.number == numbers[row.id] - 1}
+def _as_it_is(value: datetime) -> datetime:
+    return value
+
+
+def _deliveries_locked(tx: sa.Connection, made: Sequence[DeliveryAttempted]) -> dict[int, Any]:
+    """By key, those that are still there."""
+    keys = [attempt.key for attempt in made]
+    found = sa.select(deliveries.c.id, deliveries.c.number, deliveries.c.status, deliveries.c.job_id)
+    rows = tx.execute(found.where(deliveries.c.id.in_(keys)).order_by(deliveries.c.id).with_for_update())
+    return {row.id: row for row in rows}
+
+
+def _is_next(attempt: DeliveryAttempted, found: Mapping[int, Any]) -> bool:
+    row = found.get(attempt.key)
+    return row is not None and row.status is DeliveryStatus.PENDING and row.number == attempt.number - 1
+
+
+def _job_ids(tx: sa.Connection, keys: Collection[int]) -> dict[int, str]:
+    """By key, of those that exist."""
+    rows = tx.execute(sa.select(jobs.c.id, jobs.c.public_id).where(jobs.c.id.in_(sorted(keys))))
+    return {row.id: row.public_id for row in rows}
+
+
+def _without_deleted(tx: sa.Connection, found: Mapping[int, Any], job_ids: Mapping[int, str]) -> Collection[int]:
+    """Keys of the deliveries that are left once those have gone that are settled and whose job is deleted."""
+    deleted = {row.job_id for row in found.values()} - job_ids.keys()
+    if not deleted:
+        return found.keys()
+    delete_settled(tx, deleted)
+    return set(tx.execute(sa.select(deliveries.c.id).where(deliveries.c.id.in_(sorted(found)))).scalars())
+
+
+def delete_settled(tx: sa.Connection, job_keys: Collection[int]) -> None:
+    """Delete the deliveries of deleted jobs, with their attempts, that are no longer owed; the rest is still made.
+
+    Their bodies hold the jobs' metadata. The caller has locked the jobs, or knows that they are gone.
+    """
+    over = deliveries.c.status != DeliveryStatus.PENDING
+    tx.execute(sa.delete(deliveries).where(deliveries.c.job_id.in_(sorted(job_keys)), over))
 
 
 _ADVANCE = (

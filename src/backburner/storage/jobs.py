@@ -15,6 +15,7 @@ from backburner.rounds import stopped
 from backburner.states import ACTIVE, BatchStatus, JobStatus
 from backburner.storage import work
 from backburner.storage.conversations import end_waiting
+from backburner.storage.deliveries import delete_settled
 from backburner.storage.notifications import announce_jobs, announce_work
 from backburner.storage.rows import job_of, select_jobs
 from backburner.storage.settle import close_batch, finish_job, open_batches, settle_job
@@ -112,7 +113,7 @@ def lock_job(tx: sa.Connection, organization_key: int | None, public_id: str) ->
 
 
 def delete_job(tx: sa.Connection, organization_key: int, public_id: str) -> Job:
-    """Delete a terminal job; its items, results and requests follow. Returns what it was.
+    """Delete a terminal job; its items, results, requests and settled webhooks follow. Returns what it was.
 
     Requests that a retry shares stay for it, and a pending delivery is still made. Raises NotFound and Conflict.
     """
@@ -120,6 +121,7 @@ def delete_job(tx: sa.Connection, organization_key: int, public_id: str) -> Job:
     if not job.status.is_terminal:
         raise Conflict("job_not_terminal", f"The job is {job.status}; cancel it first.")
     tx.execute(sa.delete(provider_batches).where(provider_batches.c.job_id == job.key))
+    delete_settled(tx, [job.key])
     tx.execute(sa.delete(jobs).where(jobs.c.id == job.key))
     tx.execute(sa.insert(loose_keys).values(id=job.key, touched_at=CONDEMNED))
     announce_jobs(tx, [job.id])

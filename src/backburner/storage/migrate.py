@@ -62,6 +62,15 @@ def refusal(found: Schema, revision: str | None) -> str | None:
     return None
 
 
+def outgrown(tx: sa.Connection) -> str | None:
+    """Why this program must lead no more: a newer one has upgraded the database meanwhile. None as long as it may."""
+    revision = tx.execute(_REVISION).scalar()
+    return refusal(Schema.NEWER, revision) if revision is not None and revision > HEAD else None
+
+
+_REVISION = sa.text("SELECT version_num FROM alembic_version")
+
+
 def prepare(
     engine: sa.Engine,
     *,
