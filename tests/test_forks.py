@@ -19,6 +19,7 @@ from tests.processes.harness import await_end, serve
 
 from backburner.execution.reports import Reports
 from backburner.forks import hide_from_children
+from backburner.http.binding import bind
 from backburner.http.hosting import serve_http
 from backburner.storage.database import open_database
 from backburner.storage.file_lock import Holder, acquire
@@ -95,6 +96,7 @@ def test_a_childs_own_descriptors_stay():
 async def test_a_child_has_neither_the_port_nor_a_connection_of_a_server():
     known = open_sockets()
     accepted = trio.Event()
+    bound = await bind("127.0.0.1", 0)
 
     async def app(scope, receive, send):
         if scope["type"] == "lifespan":
@@ -105,9 +107,7 @@ async def test_a_child_has_neither_the_port_nor_a_connection_of_a_server():
         await trio.sleep_forever()
 
     async with trio.open_nursery() as nursery:
-        start = partial(
-            serve_http, app, host="127.0.0.1", port=0, stop=trio.Event(), graceful_timeout=1, new_request_id=lambda: "x"
-        )
+        start = partial(serve_http, app, bound=bound, stop=trio.Event(), graceful_timeout=1, new_request_id=lambda: "x")
         address = await nursery.start(start)
         client = await trio.open_tcp_stream("127.0.0.1", address.port)
         async with client, Reports().opened():

@@ -11,6 +11,7 @@ from tests.client.fakes import Answer, Script, script
 
 from backburner.__main__ import run
 from backburner.cli.world import World
+from backburner.profiles import Profile, Profiles
 
 
 @attrs.frozen
@@ -35,6 +36,10 @@ class Terminal:
     @property
     def profile(self) -> Path:
         return self.folder / "config" / "profile.toml"
+
+    def knows(self, url: str, key: str, name: str | None = None) -> str:
+        """Have a profile; its name."""
+        return Profiles.of({"BACKBURNER_PROFILE": str(self.profile)}).add(Profile(url, key), name)
 
     def run(self, *arguments: str, answers: list[Answer] | None = None) -> Ran:
         server = script(*(answers or [OSError("no server was expected to be asked")]))

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from backburner.cli import profile
 from backburner.client import Client
+from backburner.profiles import read_profile
 
 SRC = Path(__file__).parent.parent.parent / "src"
 
@@ -48,12 +48,13 @@ def test_a_first_start_saves_a_key_that_works_and_sigterm_ends_it_well(tmp_path)
     ) as process:
         assert process.stdout is not None
         banner = list(iter(process.stdout.readline, "ready\n"))
-        saved = profile.load(tmp_path / "profile.toml")
+        saved = read_profile(tmp_path / "profile.toml")
         assert saved is not None
         with Client(saved.url, saved.key) as client:
             leads = client.scheduler()["is_leader"]
         process.send_signal(signal.SIGTERM)
         code = process.wait(20)
-    assert [line.split(":")[0].strip() for line in banner[1:6]] == ["API", "Database", "Provider", "Role", "Key"]
+    named = [line.split(":")[0].strip() for line in (banner[0], *banner[3:])]
+    assert named == ["Key", "API", "Database", "Provider", "Role"]
     assert (leads, code) == (True, 0)
     assert stat.S_IMODE((tmp_path / "profile.toml").stat().st_mode) == 0o600

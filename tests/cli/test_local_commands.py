@@ -10,8 +10,6 @@ import httpx2
 import pytest
 from tests.client.fakes import ok, page, refusal
 
-from backburner.cli import profile
-from backburner.cli.profile import Profile
 from backburner.storage.file_lock import Holder, acquire
 
 
@@ -62,7 +60,7 @@ def test_a_violated_rule_fails_the_check(terminal, database):
 
 
 def test_doctor_finds_everything_well(terminal, database):
-    profile.save(terminal.profile, Profile("http://server:1", "bb_key"))
+    terminal.knows("http://server:1", "bb_key")
     ran = terminal.run("doctor", "--database", database, answers=[ok({}), page()])
     assert ran.code == 0
     assert "ok     server:    http://server:1 is ready and knows the key" in ran.out.splitlines()
@@ -70,7 +68,7 @@ def test_doctor_finds_everything_well(terminal, database):
 
 def test_doctor_says_what_is_wrong_and_goes_on(terminal, tmp_path):
     terminal.environ["BACKBURNER_PORT"] = "x"
-    profile.save(terminal.profile, Profile("http://server:1", "bb_key"))
+    terminal.knows("http://server:1", "bb_key")
     terminal.profile.chmod(0o644)
     ran = terminal.run("doctor", "--json", answers=[ok({}), refusal(401, message="No such key.")])
     wrong = [json.loads(line)["what"] for line in ran.out.splitlines() if json.loads(line)["ok"] is False]

@@ -13,7 +13,8 @@ import attrs
 import trio
 from tests.http.edge import edge_app
 
-from backburner.http.hosting import Address, serve_http
+from backburner.http.binding import Address, bind
+from backburner.http.hosting import serve_http
 
 OK = b'{"ok":true}\n'
 
@@ -49,8 +50,7 @@ async def served(
     async def run(task_status: trio.TaskStatus[Address]) -> None:
         await serve_http(
             app or edge_app(batch_limit=10_000_000),
-            host="127.0.0.1",
-            port=0,
+            bound=await bind("127.0.0.1", 0),
             stop=stop,
             graceful_timeout=graceful_timeout,
             task_status=task_status,

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import pytest
 import trio
-from tests.http.edge import edge_app
 from tests.http.raw import OK, get, read_all, read_answer, served
 
 from backburner.errors import CannotListen
-from backburner.http.hosting import Address, serve_http
+from backburner.http.binding import Address, bind
 
 pytestmark = pytest.mark.sockets
 
 
 async def refused(host: str, port: int) -> str:
     with pytest.raises(CannotListen) as caught:
-        await serve_http(
-            edge_app(),
-            host=host,
-            port=port,
-            stop=trio.Event(),
-            graceful_timeout=1,
-            new_request_id=lambda: "req_1",
-        )
+        await bind(host, port)
     return str(caught.value)
 
 
@@ -35,6 +29,25 @@ async def test_an_address_in_use_is_said_clearly():
 @pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid", "a..b"])
 async def test_an_address_that_is_not_ours_is_said_clearly(host):
     assert (await refused(host, 8283)).startswith(f"Cannot listen on {host} port 8283: ")
+
+
+async def test_what_is_bound_is_taken_but_refuses_connections_until_it_listens():
+    bound = await bind("127.0.0.1", 0)
+    with closing(bound):
+        with pytest.raises(OSError, match="connect"):
+            await trio.open_tcp_stream("127.0.0.1", bound.address.port)
+        (listener,) = bound.listen()
+        async with listener:
+            await (await trio.open_tcp_stream("127.0.0.1", bound.address.port)).aclose()
+
+
+async def test_who_listens_second_is_told_so():
+    one = await bind("127.0.0.1", 0)
+    other = await bind("127.0.0.1", one.address.port)  # for as long as nobody listens the system allows it
+    with closing(one), closing(other):
+        one.listen()
+        with pytest.raises(CannotListen, match="in use"):
+            other.listen()
 
 
 async def test_the_address_says_the_port_that_was_chosen():

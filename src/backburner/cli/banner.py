@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Protocol
 
 from backburner import __version__
-from backburner.cli import profile
 from backburner.cli.output import say, show, show_json
+from backburner.profiles import Profile, ProfileError, Profiles
 from backburner.storage.urls import shown
 
 _SIMULATED = "sandbox (simulated: no request leaves this machine; set BACKBURNER_ANTHROPIC_API_KEY for real ones)"
@@ -28,18 +27,21 @@ class Announced(Protocol):
     @property
     def role(self) -> str: ...
 
-    @property
-    def admin_key(self) -> str | None:
-        """Only at the first start."""
+
+def announce_key(url: str, key: str, *, profiles: Profiles, as_json: bool) -> None:
+    """Save the first key to a profile of its own and show it, as soon as it exists: there is no other copy."""
+    name = _save(Profile(url, key), profiles)
+    if as_json:
+        show_json({"event": "first_start", "admin_key": key, "profile": name})
+        return
+    show(f"Key:      {key}")
+    show(f"          (admin; shown this once, {f'saved as the profile {name}' if name else 'not saved'})")
 
 
-def announce(ready: Announced, *, profile_path: Path, as_json: bool) -> None:
-    """Save the first key to the profile and print banner and `ready`, or the same as JSON events."""
-    saved = _save(ready, profile_path)
+def announce(ready: Announced, *, as_json: bool) -> None:
+    """Print banner and `ready`, or the same as a JSON event."""
     facts = {"api": ready.url, "database": shown(ready.database), "provider": ready.provider}
     if as_json:
-        if ready.admin_key:
-            show_json({"event": "first_start", "admin_key": ready.admin_key, "profile": saved})
         show_json({"event": "ready", "version": __version__, **facts, "role": ready.role})
         return
     show(f"Backburner {__version__}")
@@ -47,21 +49,17 @@ def announce(ready: Announced, *, profile_path: Path, as_json: bool) -> None:
     show(f"Database: {facts['database']}")
     show(f"Provider: {_SIMULATED if ready.provider == 'sandbox' else ready.provider}")
     show(f"Role:     {ready.role}")
-    if ready.admin_key:
-        show(f"Key:      {ready.admin_key}")
-        show(f"          (admin; shown this once, {f'saved to {saved}' if saved else 'not saved'})")
     show("ready")
 
 
-def _save(ready: Announced, path: Path) -> str | None:
-    """Where the first key is now; None when there is none, or no place to write it. A server runs on without."""
-    if ready.admin_key is None:
-        return None
+def _save(profile: Profile, profiles: Profiles) -> str | None:
+    """The profile's name; None where there is no place to write it. A server runs on without."""
     try:
-        kept = profile.save(path, profile.Profile(ready.url, ready.admin_key))
-    except OSError as error:
-        say(f"Warning: cannot save the key to {path}: {error.strerror}.")
+        name = profiles.add(profile)
+    except (OSError, ProfileError) as error:
+        say(f"Warning: cannot save the key: {str(getattr(error, 'strerror', error)).rstrip('.')}.")
         return None
-    if kept:
-        say(f"Notice: the profile that was there is now {kept}.")
-    return str(path)
+    if name != profiles.current:
+        say(f"Notice: the key is in the profile {name}, since {profiles.current} is another server's.")
+        say(f"        Use it with --profile {name}, or always: backburner profiles use {name}")
+    return name

@@ -13,7 +13,6 @@ from typing import Any
 import attrs
 
 from backburner import __version__
-from backburner.cli import profile
 from backburner.cli.configured import configured
 from backburner.cli.connect import address, open_client
 from backburner.cli.remedies import remedy
@@ -22,6 +21,7 @@ from backburner.client import ApiError, ClientError
 from backburner.clock import SystemClock
 from backburner.errors import BackburnerError
 from backburner.private_files import others_may_open
+from backburner.profiles import ProfileError, Profiles
 from backburner.setting_fields import SettingError
 from backburner.settings import Settings
 from backburner.storage import maintenance
@@ -52,19 +52,19 @@ def checkups(world: World, given: Mapping[str, Any]) -> Iterator[Finding]:
     except SettingError as error:
         yield Finding("settings", False, str(error))
         settings = None
-    yield _profile(world)
+    yield _profile(world.profiles(given["profile"]))
     if settings is not None:
         yield from _database(settings)
         yield from _modes(settings)
         yield _disk(settings)
-    yield _server(world, given["url"], given["key"])
+    yield _server(world, given["url"], given["key"], given["profile"])
 
 
-def _profile(world: World) -> Finding:
-    path = world.profile_path
+def _profile(profiles: Profiles) -> Finding:
     try:
-        saved = profile.load(path)
-    except SettingError as error:
+        path = profiles.path(profiles.current)
+        saved = profiles.used()
+    except ProfileError as error:
         return Finding("profile", False, str(error))
     if saved is None:
         return Finding("profile", None, f"none at {path}; the first start of `backburner serve` makes one")
@@ -123,10 +123,10 @@ def _disk(settings: Settings) -> Finding:
     return Finding("disk", free >= _LITTLE_SPACE, f"{free / 1024**3:,.1f} GiB free at {folder}")
 
 
-def _server(world: World, url: str | None, key: str | None) -> Finding:
+def _server(world: World, url: str | None, key: str | None, profile: str | None) -> Finding:
     try:
-        found, key = address(world, url, key)
-        with open_client(world, found, key) as client:
+        found, key = address(world, url, key, profile)
+        with open_client(world, found, key, profile) as client:
             client.ready()
             if key is None:
                 return Finding("server", None, f"{found} is ready; no key to try")

@@ -9,6 +9,7 @@ import click
 
 from backburner.cli.checkups import Finding, checkups
 from backburner.cli.configured import config_option, database_option, with_options
+from backburner.cli.connect import connect_options
 from backburner.cli.exits import Exit
 from backburner.cli.output import json_option, show, show_json
 from backburner.cli.world import World, pass_world
@@ -16,8 +17,7 @@ from backburner.cli.world import World, pass_world
 
 @click.command()
 @with_options(database_option, config_option)
-@click.option("--url", metavar="URL", help="The server.  [BACKBURNER_URL, else the profile's]")
-@click.option("--key", metavar="KEY", help="The API key.  [BACKBURNER_API_KEY, else the profile's]")
+@with_options(*connect_options)
 @json_option
 @pass_world
 def doctor(world: World, /, *, as_json: bool, **given: str | Path | None) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import IntEnum
 
 from backburner.errors import BackburnerError, Invalid
+from backburner.profiles import ProfileError
 from backburner.setting_fields import SettingError
 
 _SHOWN_DETAILS = 20
@@ -38,7 +39,7 @@ def only_cause(error: BaseException) -> BaseException:
 
 
 def exit_code(error: BackburnerError) -> Exit:
-    if isinstance(error, SettingError | Invalid):  # raised here, not answered by a server
+    if isinstance(error, SettingError | ProfileError | Invalid):  # raised here, not answered by a server
         return Exit.USAGE
     if isinstance(error, CommandError):
         return error.exit_code

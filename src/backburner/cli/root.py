@@ -38,6 +38,7 @@ _ENTRIES = {
     "scheduler": Entry("backburner.cli.scheduler:scheduler", "Poll now, pause, resume, step down."),
     "status": Entry("backburner.cli.status:status", "Show what the server is doing."),
     "keys": Entry("backburner.cli.keys:keys_group", "Create, list and revoke API keys."),
+    "profiles": Entry("backburner.cli.profiles:profiles_group", "Know servers by name; choose one."),
     "db": Entry("backburner.cli.db:db", "Upgrade, check, back up and restore the database."),
     "doctor": Entry("backburner.cli.doctor:doctor", "Find out what is wrong with this installation."),
 }

@@ -10,7 +10,7 @@ import click
 import trio
 
 from backburner import logs
-from backburner.cli.banner import announce
+from backburner.cli.banner import announce, announce_key
 from backburner.cli.configured import config_option, configured, database_option, log_options, with_options
 from backburner.cli.exits import Exit
 from backburner.cli.world import World, pass_world
@@ -33,20 +33,24 @@ from backburner.storage.urls import sqlite_file
     click.option("--app", metavar="MODULE:NAME", help="The module with handlers and tools, and its App."),
     click.option("--standby", "sqlite_standby", is_flag=True, default=None, help="Wait while another holds the file."),
     click.option("--migrate", is_flag=True, default=None, help="Bring an old PostgreSQL schema up to date first."),
+    click.option(
+        "--profile", metavar="NAME", help="Where to save the first key.  [BACKBURNER_PROFILE, else a free one]"
+    ),
     *log_options,
     config_option,
 )
 @pass_world
-def serve(world: World, /, config: Path | None, **overrides: Any) -> int:
+def serve(world: World, /, config: Path | None, profile: str | None, **overrides: Any) -> int:
     """Run a server until Ctrl-C or SIGTERM. Every setting also has an environment variable: docs/settings.md.
 
-    The first start makes the database, an organization and an admin key, printed once and saved to the profile.
+    The first start makes the database, an organization and an admin key, printed once and saved to a profile.
     """
     settings = configured(world, config, overrides)
     _check_log_file(settings)
     logs.configure(level=settings.log_level, log_format=settings.log_format, file=settings.log_file)
-    told = partial(announce, profile_path=world.profile_path, as_json=settings.log_format == "json")
-    trio.run(partial(process.serve, settings, on_ready=told))
+    as_json = settings.log_format == "json"
+    keeps = partial(announce_key, profiles=world.profiles(profile), as_json=as_json)
+    trio.run(partial(process.serve, settings, on_key=keeps, on_ready=partial(announce, as_json=as_json)))
     return Exit.OK
 
 

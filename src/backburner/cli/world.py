@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
 import click
+
+from backburner.profiles import Profiles
 
 if TYPE_CHECKING:
     import httpx2  # takes too long for `--help`
@@ -26,21 +27,9 @@ class World:
     #: What the client sends through; None for real sockets.
     transport: httpx2.BaseTransport | None = None
 
-    @property
-    def profile_path(self) -> Path:
-        """Where url and key are kept."""
-        if named := self.environ.get("BACKBURNER_PROFILE"):
-            return Path(named)
-        base = self.environ.get("XDG_CONFIG_HOME")
-        return (Path(base) if base else _home() / ".config") / "backburner" / "profile.toml"
-
-
-def _home() -> Path:
-    """The working directory for a user without a home, as in some containers."""
-    try:
-        return Path.home()
-    except RuntimeError:
-        return Path.cwd()
+    def profiles(self, named: str | None = None) -> Profiles:
+        """The user's profiles; `named` is the one that the command line says."""
+        return Profiles.of(self.environ, named)
 
 
 pass_world = click.make_pass_decorator(World, ensure=True)

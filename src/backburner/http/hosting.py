@@ -6,10 +6,8 @@ import contextlib
 import resource
 from collections.abc import Awaitable, Callable
 from functools import partial
-from ipaddress import ip_address
 from typing import Any
 
-import attrs
 import structlog
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
@@ -17,35 +15,19 @@ from hypercorn.trio.lifespan import Lifespan
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
 
-from backburner.errors import CannotListen
-from backburner.forks import hide_from_children
+from backburner.http.binding import Address, Bound
 from backburner.http.caps import ConnectionCaps
 from backburner.http.guard import GuardConfig, GuardedConnection
 
 MAX_CONNECTIONS = 1000
-_BACKLOG = 1024
 
 logger = structlog.get_logger()
-
-
-@attrs.frozen
-class Address:
-    """Where the server can be reached."""
-
-    host: str
-    port: int
-
-    @property
-    def url(self) -> str:
-        """For example `http://127.0.0.1:8283` or `http://[::1]:8283`."""
-        return f"http://[{self.host}]:{self.port}" if ":" in self.host else f"http://{self.host}:{self.port}"
 
 
 async def serve_http(
     app: Callable[[Any, Any, Any], Awaitable[None]],
     *,
-    host: str,
-    port: int,
+    bound: Bound,
     stop: trio.Event,
     graceful_timeout: float,
     new_request_id: Callable[[], str],
@@ -56,32 +38,31 @@ async def serve_http(
 ) -> None:
     """Serve until `stop` is set; returns when the last connection is closed.
 
-    Reports the bound address (of port 0: the one chosen) once it accepts connections. After `stop` no new connection is
+    Reports the address once it accepts connections. After `stop` no new connection is
     accepted, idle ones are closed, and requests under way have `graceful_timeout` seconds. Raises CannotListen.
 
     A client may idle, or take to send its headers, `keep_alive_timeout` seconds, and `send_timeout` seconds to
     read 64 KiB of its answer: the kernels at both ends take large answers in steps of hundreds of kilobytes.
     """
-    listeners = await _listen(host, port)
     config = _config(new_request_id, caps or ConnectionCaps(total=make_room(MAX_CONNECTIONS)))
     config.send_timeout, config.keep_alive_timeout = send_timeout, keep_alive_timeout
     config.shutdown_timeout = graceful_timeout
     with contextlib.ExitStack() as stack:
-        for listener in listeners:
-            stack.callback(listener.socket.close)
+        stack.callback(bound.close)
         async with trio.open_nursery() as nursery:
             lifespan = Lifespan(ASGIWrapper(app), config, {})
             await nursery.start(lifespan.handle_lifespan)
             await lifespan.wait_for_startup()
             context = WorkerContext(None)
             connection = partial(GuardedConnection, ASGIWrapper(app), config, context, ConnectionState({}))
+            listeners = bound.listen()
             async with trio.open_nursery() as connections:
                 async with trio.open_nursery() as accepting:
                     # Calling the class gives an awaitable, which is all that is asked of a handler.
                     accepting.start_soon(
                         partial(trio.serve_listeners, connection, listeners, handler_nursery=connections)
                     )
-                    task_status.started(_address(host, listeners))
+                    task_status.started(bound.address)
                     await stop.wait()
                     accepting.cancel_scope.cancel(reason="stop accepting")
                 await context.terminated.set()
@@ -102,34 +83,6 @@ def make_room(connections: int) -> int:
         soft = 2 * connections if hard == resource.RLIM_INFINITY else max(soft, min(hard, 2 * connections))
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     return min(connections, soft // 2)
-
-
-async def _listen(host: str, port: int) -> list[trio.SocketListener]:
-    try:
-        listeners = await trio.open_tcp_listeners(port, host=host, backlog=_BACKLOG)
-    except (OSError, OverflowError, UnicodeError) as error:
-        raise CannotListen(host, port, getattr(error, "strerror", None) or str(error)) from error
-    for listener in listeners:
-        hide_from_children(listener.socket)
-    if port:
-        return listeners
-    # A name with several addresses would get a different free port for each.
-    for listener in listeners[1:]:
-        listener.socket.close()
-    return listeners[:1]
-
-
-def _address(host: str, listeners: list[trio.SocketListener]) -> Address:
-    bound = listeners[0].socket.getsockname()
-    return Address(host if _is_name(host) else bound[0], bound[1])
-
-
-def _is_name(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return True
-    return False
 
 
 def _config(new_request_id: Callable[[], str], caps: ConnectionCaps) -> GuardConfig:

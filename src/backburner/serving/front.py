@@ -12,6 +12,7 @@ from backburner.actors.toolbox import spec_of
 from backburner.execution.watchdog import LoopWatch, ProcessMeter
 from backburner.figures import ProcessFigures
 from backburner.http.app import create_app
+from backburner.http.binding import Bound
 from backburner.http.caps import ConnectionCaps
 from backburner.http.envelope import request_ids
 from backburner.http.flow import BodyPace
@@ -32,6 +33,7 @@ class Front:
     settings: Settings
     origins: Origins
     system: System
+    bound: Bound  # where to listen
     watch: LoopWatch = attrs.field(factory=LoopWatch)  # whoever runs the front has it watch
     meter: ProcessMeter = attrs.field(factory=ProcessMeter)
 
@@ -48,8 +50,7 @@ class Front:
                 partial(
                     serve_http,
                     app,
-                    host=self.settings.host,
-                    port=self.settings.port,
+                    bound=self.bound,
                     stop=stop,
                     graceful_timeout=self.settings.shutdown_grace_seconds / 3,
                     new_request_id=request_ids(self.origins.ids),
