@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime
+from random import Random
 
 import httpx2
 import pytest
 from tests.client.fakes import ok, page, refusal
 
+from backburner.api_keys import hash_key
+from backburner.clock import SystemClock
+from backburner.ids import Ids
+from backburner.storage import accounts
+from backburner.storage.audit import AuditFilter, list_audit
+from backburner.storage.database import open_database
 from backburner.storage.file_lock import Holder, acquire
+from backburner.storage.pages import Cut
 
 
 @pytest.fixture
@@ -192,3 +201,51 @@ def test_a_wrong_database_url_is_one_line_and_exit_status_2(terminal, url, named
     ran = terminal.run("db", "check", "--database", url)
     assert (ran.code, ran.err.count("\n")) == (2, 1)
     assert named in ran.err
+
+
+def started(url: str) -> str:
+    """A database as after the first start of a server; its key."""
+    ids = Ids(SystemClock(), Random(1))
+    database = open_database(url, random=Random(1), in_threads=False)
+    with closing(database), database.writing.begin() as tx:
+        known = {"key_hash": hash_key("bb_first"), "prefix": "bb_first"}
+        assert accounts.bootstrap(tx, **known, webhook_secret="whsec_x", now=ids.clock.now(), ids=ids)
+    return "bb_first"
+
+
+def test_a_lost_key_is_replaced_on_the_machine_itself_and_the_audit_log_tells(terminal, database):
+    first = started(database)
+    terminal.environ["BACKBURNER_PROFILE"] = "gone"  # with the key
+    ran = terminal.run("keys", "create", "--local", "--database", database, "--name", "found again", "--json")
+    made = json.loads(ran.out)
+    assert (ran.code, made["scopes"], made["name"]) == (0, ["admin"], "found again")
+    opened = open_database(database, random=Random(1), in_threads=False)
+    with closing(opened), opened.reading.connect() as tx:
+        found = [accounts.principal_of(tx, hash_key(key), now=SystemClock().now()) for key in (first, made["secret"])]
+        assert [principal.scopes for principal in found if principal] == [frozenset({"admin"})] * 2
+        (row,), _ = list_audit(tx, within=None, chosen=AuditFilter(), cut=Cut(limit=10))
+        assert (row.action, row.object_id, row.key_id) == ("key.create", made["id"], "local")
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        (["--local"], 1, "The database has no user yet"),
+        (["--local", "--database", "sqlite:////no/such/jobs.db"], 1, "/no/such/jobs.db does not exist."),
+        (["--database", "sqlite:///x.db"], 2, "--database and --config go with --local."),
+    ],
+)
+def test_a_key_that_cannot_be_made_locally_is_said_in_one_line(terminal, database, options, code, said):
+    terminal.environ["BACKBURNER_DATABASE_URL"] = database
+    ran = terminal.run("keys", "create", *options)
+    assert ran.code == code
+    assert said in ran.err
+
+
+def test_a_key_is_not_written_beside_a_server_at_work(terminal, database, tmp_path):
+    started(database)
+    with acquire(
+        tmp_path / "jobs.db", Holder(pid=4711, instance_id="a server", since=datetime(2026, 1, 1, tzinfo=UTC))
+    ):
+        ran = terminal.run("keys", "create", "--local", "--database", database)
+    assert (ran.code, "process 4711" in ran.err) == (1, True)

@@ -14,12 +14,16 @@ from typing import Any
 import attrs
 import sqlalchemy as sa
 
+from backburner.api_keys import hash_key, shown_prefix
 from backburner.clock import SystemClock
 from backburner.errors import Invalid, StorageUnusable
+from backburner.ids import Ids
 from backburner.private_files import free_name, others_may_open, private_draft
 from backburner.storage import backups, doubt, fitness, migrate, recount, sqlite
+from backburner.storage.accounts import ApiKey
 from backburner.storage.database import Database, open_database, translated
 from backburner.storage.file_lock import Holder, acquire, lock_path
+from backburner.storage.local_keys import make_local_key
 from backburner.storage.migrations import HEAD
 from backburner.storage.rules import RULES
 from backburner.storage.troubles import Trouble, troubles
@@ -114,6 +118,23 @@ def restore(url: str, source: Path, *, now: datetime) -> list[str]:
             for side in backups.SIDES:
                 draft.with_name(draft.name + side).unlink(missing_ok=True)
     return [*done, f"restored {target} from {source}: {found}"]
+
+
+def make_key(url: str, secret: str, *, name: str | None, ids: Ids) -> ApiKey:
+    """Make `secret` an admin key, without asking for one; the ones that are there stay.
+
+    Raises AlreadyHeld while a server has the SQLite file, StorageUnusable for a database that no server has used.
+    """
+    file = _file(url)
+    if file is not None and not file.exists():
+        raise StorageUnusable(f"{file} does not exist.")
+    with _held(url, ids.clock.now(), "keys create"), _database(url) as database, database.writing.begin() as tx:
+        if migrate.schema_of(tx) is not migrate.Schema.CURRENT:
+            raise StorageUnusable(
+                f"The database's schema is {migrate.schema_of(tx).value}; run `backburner db upgrade`."
+            )
+        hashed = {"key_hash": hash_key(secret), "prefix": shown_prefix(secret)}
+        return make_local_key(tx, **hashed, name=name, ids=ids)
 
 
 def _made_ready(draft: Path, now: datetime) -> list[str]:
