@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Set
 from typing import Any
 
+import msgspec
 import trio
 
 from simulation.clients import Client, Operation
 
 Workload = Callable[[Client], Awaitable[None]]
 WORKLOADS: dict[str, Workload] = {}
+ODD = frozenset(range(1, 100, 2))
 HOOKS = ("http://one.test/hook", "http://two.test/hook", "http://two.test/other", None)
 
 
@@ -58,6 +60,21 @@ async def what_failed_is_tried_again(client: Client) -> None:
     if ask.status == 202:
         await client.ended(ask.json["id"])
         await download(client, ask.json["id"])
+
+
+@workload
+async def a_batch_holds_an_item_that_is_refused(client: Client) -> None:
+    """The provider takes no batch with it: it is found, and no other item pays for it."""
+    items = client.random.randint(2, 6)
+    bad = client.random.randrange(items)
+    mark = client.random.choice(["[sandbox:refused]", "[sandbox:refused_unnamed]"])
+    job_id = await make_batch(client, items=items, mark=mark, marked={bad}, chunk_items=None)
+    await client.ended(job_id)
+    ask = await client.insist("GET", f"/batches/{job_id}/results")
+    for number, line in enumerate(ask.answer.splitlines()):
+        error = (msgspec.json.decode(line)["result"].get("error") or {}).get("error") or {}
+        rejected = error.get("code") == "provider_rejected" and "not_isolated" not in error
+        client.world.expect(not rejected or number == bad, f"item {number} of {job_id} was rejected for item {bad}")
 
 
 @workload
@@ -156,14 +173,21 @@ OF_WORKERS = (agents_use_tools, a_handler_works, a_handler_orders_a_batch)
 
 
 async def make_batch(
-    client: Client, *, items: int | None = None, text: str = "question", mark: str = "", **options: Any
+    client: Client,
+    *,
+    items: int | None = None,
+    text: str = "question",
+    mark: str = "",
+    marked: Set[int] = ODD,
+    **options: Any,
 ) -> str:
-    """Make a batch job and return its id."""
+    """Make a batch job and return its id. Some of its requests carry the mark."""
     random = client.random
     count = items or random.randint(1, 6)
     operation = client.operation(once=random.random() < 0.8, custom_ids=[f"item-{number}" for number in range(count)])
     requests = [
-        _request(custom_id, text, mark if number % 2 else "") for number, custom_id in enumerate(operation.custom_ids)
+        _request(custom_id, text, mark if number in marked else "")
+        for number, custom_id in enumerate(operation.custom_ids)
     ]
     body = {
         "requests": requests,

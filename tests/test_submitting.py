@@ -175,15 +175,6 @@ async def test_a_single_item_that_is_too_large_is_refused(autojump_clock):
         assert (ended.status, ended.stop_reason) == (JobStatus.FAILED, "provider_rejected")
 
 
-async def test_a_refused_batch_fails_its_items_and_no_others(autojump_clock):
-    async with job_under("create:400@1x1", items=25) as (world, system, job):
-        ended = await end_of(world, system, job)
-        assert (ended.status, ended.stop_reason) == (JobStatus.COMPLETED, "completed_with_errors")
-        assert (ended.counts.succeeded, ended.counts.errored) == (15, 10)
-        (first, *_) = await world.results(job)
-        assert first["result"]["error"]["error"]["code"] == "provider_rejected"
-
-
 async def test_a_job_that_is_refused_whole_says_so(autojump_clock):
     async with job_under("create:400", items=25) as (world, system, job):
         ended = await end_of(world, system, job)

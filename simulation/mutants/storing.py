@@ -73,9 +73,9 @@ STORING = (
     Mutant(
         "halves of a divided batch overlap",
         "results once",
-        "storage/submissions.py",
-        "            last_idx=second.first - 1,",
-        "            last_idx=second.first,",
+        "storage/divisions.py",
+        "    lasts = [*(chunk[0][0] - 1 for chunk in chunks[1:]), row.last_idx]",
+        "    lasts = [*(chunk[0][0] for chunk in chunks[1:]), row.last_idx]",
         Where(faults=("create:413@p0.7x3",), workloads=BATCHES),
     ),
     Mutant(

@@ -64,6 +64,14 @@ SUBMITTING = (
         test="tests/test_unknown_outcomes.py::test_what_waits_for_a_person_does_not_count_as_queued",
     ),
     Mutant(
+        "poison not isolated",
+        "nothing is forgotten",
+        "division.py",
+        "    if items == 1:\n        return _after_single",
+        "    if items > 0:\n        return _after_single",
+        Where(workloads=("a_batch_holds_an_item_that_is_refused",)),
+    ),
+    Mutant(
         "half a listing proves that nothing was made",
         "submissions",
         "actors/reconciler.py",

@@ -134,6 +134,10 @@ class ProviderUnavailable(ProviderError, TransientError):
         self.retry_after = retry_after
 
 
+class SubmissionInterrupted(ProviderUnavailable):
+    """The connection broke while a submission was being sent; nothing was made."""
+
+
 class ProviderPaused(ProviderError):
     """The account cannot be used: key, permission, billing, spend limit. A person has to act."""
 

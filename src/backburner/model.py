@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 import msgspec
 
+from backburner.division import WHOLE, Division
 from backburner.states import BatchStatus, DeliveryStatus, ItemStatus, JobStatus, JobType
 
 
@@ -158,6 +159,7 @@ class ProviderBatch:
     of_agents: bool = False
     #: What the job's creator asked to be sent along, such as a workspace. Every call about the batch needs it.
     options: Mapping[str, str] = attrs.field(factory=dict)
+    division: Division = WHOLE
 
     @property
     def is_recognised(self) -> bool:

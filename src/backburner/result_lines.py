@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import msgspec
 
+from backburner.completion import PROVIDER_REJECTED
 from backburner.model import Usage
 from backburner.states import OUTCOMES, ItemStatus
 from backburner.surrogates import without_lone_surrogates
@@ -18,7 +20,7 @@ _MESSAGES = {
     MISSING: "The provider's results do not contain this item.",
     UNREADABLE: "The provider's result for this item cannot be read.",
     UNKNOWN: "The provider's result for this item is of an unknown type.",
-    "provider_rejected": "The provider refused the batch that held this item.",
+    PROVIDER_REJECTED: "The provider refused the batch that held this item.",
     "invalid_tool_call": "The model asked for a tool in a form that cannot be answered.",
     "abandoned": "The provider batch that held this item was abandoned by an operator.",
 }
@@ -128,13 +130,29 @@ def _result(raw: msgspec.Raw | str | bytes) -> _Result:
         return _Result(_type_decoder.decode(raw).type)
 
 
-def own_result(status: ItemStatus, code: str | None = None) -> str:
-    """A result line of our own, for an item that the provider gave none for."""
+def own_result(status: ItemStatus, code: str | None = None, problem: Mapping[str, Any] | None = None) -> str:
+    """A result line of our own, for an item that the provider gave none for.
+
+    `problem` is what is kept with its batch: of a refused one the provider's own words.
+    """
     if status is not ItemStatus.ERRORED:
         return f'{{"type":"{status.value}"}}'
-    error = {"type": "api_error", "code": code, "message": _MESSAGES[code or MISSING]}
+    if code == PROVIDER_REJECTED and problem and problem.get("message"):
+        error = _refusal(problem)
+    else:
+        error = {"type": "api_error", "code": code, "message": _MESSAGES[code or MISSING]}
     envelope = {"type": "error", "error": error, "request_id": None}
     return msgspec.json.encode({"type": "errored", "error": envelope}).decode()
+
+
+def _refusal(problem: Mapping[str, Any]) -> dict[str, Any]:
+    """The error of an item that the provider refused, or that was in a refused batch and never sent alone."""
+    words = problem["message"]
+    if problem.get("not_isolated"):
+        message = f"A batch with this item was refused, whether for this item is not known; retry it: {words}"
+        return {"type": "api_error", "code": PROVIDER_REJECTED, "not_isolated": True, "message": message}
+    message = f"The provider refused this item: {words}"
+    return {"type": "invalid_request_error", "code": PROVIDER_REJECTED, "message": message}
 
 
 def usage_of(result: str) -> Usage | None:

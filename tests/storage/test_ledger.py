@@ -9,9 +9,9 @@ from tests.storage.both import NOW, Stock, later
 
 from backburner.agent_options import AgentOptions, ToolSpec, kept
 from backburner.commands import CallPlace, ResultPage, ResultRow, ToolFinished
-from backburner.model import Job, PlannedBatch, Term, Usage
+from backburner.model import Job, Term, Usage
 from backburner.states import ConversationState, JobStatus
-from backburner.storage import batches, conversations, jobs, ledger, results, settle, submissions, turns
+from backburner.storage import batches, conversations, divisions, jobs, ledger, results, settle, submissions, turns
 from backburner.storage.members import members
 from backburner.storage.tables import conversations as talks
 from backburner.storage.tables import organizations, users
@@ -183,8 +183,7 @@ def test_a_batch_of_a_later_round_is_divided_and_refused_by_its_members(stock: S
     batches.begin_attempt(stock.tx, second.key, epoch=1, now=NOW)
     sizes = batches.sizes_of_batch(stock.tx, second)
     assert [index for index, _ in sizes] == [0, 2, 4]
-    half = PlannedBatch(stock.ids.new("batch"), stock.ids.nonce(), 2, 4, 2, members=2)
-    submissions.divide(stock.tx, second.key, half, first_bytes=1, now=NOW, ids=stock.ids)
+    divisions.divide(stock.tx, second.key, now=NOW, ids=stock.ids)
     _, one, two = stock.batches(job)
     assert (members(stock.tx, one.key), members(stock.tx, two.key)) == ([0], [2, 4])
     batches.begin_attempt(stock.tx, two.key, epoch=1, now=NOW)

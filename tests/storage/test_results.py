@@ -10,10 +10,10 @@ from tests.storage.both import NOW, Stock, later
 
 from backburner.commands import BatchEnded, BatchIngested, Polled, ReadFailed, ResultPage, ResultRow, Unchanged
 from backburner.errors import Conflict, NotFound
-from backburner.model import Job, PlannedBatch, ProviderBatch, Term, Usage
+from backburner.model import Job, ProviderBatch, Term, Usage
 from backburner.reading import narrowed
 from backburner.states import BatchStatus, ItemStatus, JobStatus
-from backburner.storage import batches, by_hand, candidates, items, jobs, submissions
+from backburner.storage import batches, by_hand, candidates, divisions, items, jobs, submissions
 from backburner.storage.apply import apply_leader_commands
 from backburner.storage.results import stored_indices
 
@@ -217,11 +217,13 @@ def test_dividing_keeps_every_item_in_one_batch(stock: Stock):
     job = stock.job(5, chunk=5)
     (batch,) = stock.batches(job)
     batches.begin_attempt(stock.tx, batch.key, epoch=1, now=NOW)
-    second = PlannedBatch("batch-2", "other", 2, 4, 60)
     for _ in range(2):  # done twice, it divides once
-        submissions.divide(stock.tx, batch.key, second, first_bytes=40, now=NOW, ids=stock.ids)
+        divisions.divide(stock.tx, batch.key, now=NOW, ids=stock.ids)
     found = stock.batches(job)
-    assert [(b.first_index, b.last_index, b.item_count, b.byte_size) for b in found] == [(0, 1, 2, 40), (2, 4, 3, 60)]
+    assert [(b.first_index, b.last_index, b.item_count, b.byte_size) for b in found] == [
+        (0, 1, 2, 2 * 59),
+        (2, 4, 3, 3 * 59),
+    ]
     assert shown(stock, job).batches.total == 2
     assert batches.sizes_of_batch(stock.tx, found[1]) == [(2, 7), (3, 7), (4, 7)]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from random import Random
+from typing import Any
 
 import attrs
 import structlog
@@ -14,6 +15,7 @@ from backburner.actors.account import AccountKeeper, TermWrites
 from backburner.actors.loops import Bell, finish_within
 from backburner.actors.reconciler import Reconciler
 from backburner.clock import Clock
+from backburner.division import WHOLE
 from backburner.errors import (
     LeadershipLost,
     NotFound,
@@ -21,6 +23,7 @@ from backburner.errors import (
     ProviderPaused,
     ProviderUnavailable,
     StorageUnavailable,
+    SubmissionInterrupted,
     SubmissionRefused,
     SubmissionTooLarge,
     SubmissionUnknown,
@@ -28,12 +31,11 @@ from backburner.errors import (
 from backburner.holds import problem_of
 from backburner.ids import Ids
 from backburner.leadership import Mandate
-from backburner.model import PlannedBatch, ProviderBatch
+from backburner.model import ProviderBatch
 from backburner.polling import next_poll
 from backburner.providers.base import BatchView, Provider, WireRequest
-from backburner.splitting import ENVELOPE_BYTES
 from backburner.states import BatchStatus
-from backburner.storage import batches, candidates, submissions
+from backburner.storage import batches, candidates, divisions, submissions
 from backburner.storage.database import Database
 from backburner.storage.facts import is_polling
 from backburner.storage.fence import fenced
@@ -130,6 +132,9 @@ class Submitter:
             batch, requests, options = await self._load(key)
         except NotFound:  # deleted meanwhile
             return
+        if batch.division.words is not None:
+            await self._divided(divisions.go_on, batch)
+            return
         term = self.mandate.term
         # Everything that can fail without consequences is behind us: from here on the outcome counts.
         started = await self.database.write(
@@ -149,7 +154,9 @@ class Submitter:
         except SubmissionTooLarge as error:
             await self._divide(batch, error)
         except SubmissionRefused as error:
-            await self._reject(batch, error)
+            await self._refuse(batch, error)
+        except SubmissionInterrupted as error:
+            await self._interrupted(batch, error)
         except (ProviderUnavailable, ProviderPaused) as error:
             await self._postpone(batch, error)
         except SubmissionUnknown as error:
@@ -190,6 +197,8 @@ class Submitter:
             items=batch.item_count,
             attached=attached,
         )
+        if batch.division != WHOLE:
+            await self._write(divisions.wake, batch.key, now=now)
         self.submitted()
         await self.keeper.accepted()
 
@@ -205,33 +214,29 @@ class Submitter:
         await self.keeper.show()
         self.ended()
 
-    async def _reject(self, batch: ProviderBatch, error: SubmissionRefused) -> None:
-        log.error("provider refused a batch", batch=batch.id, error=str(error))
-        now = self.clock.now()
-        reason = problem_of(error, batch.error, now)
-        await self._write(submissions.reject, batch.key, error=reason, now=now, ids=self.ids)
+    async def _refuse(self, batch: ProviderBatch, error: SubmissionRefused) -> None:
+        step = await self._divided(divisions.refused, batch, error=problem_of(error, batch.error, self.clock.now()))
+        log.error("provider refused a batch", batch=batch.id, error=str(error), items=batch.item_count, step=str(step))
         self.ended()
 
     async def _divide(self, batch: ProviderBatch, error: SubmissionTooLarge) -> None:
         if batch.item_count < 2:
-            await self._reject(batch, error)
+            await self._refuse(batch, error)
             return
-        sizes = await self.database.read(batches.sizes_of_batch, batch)
-        later = sizes[len(sizes) // 2 :]
-        second = PlannedBatch(
-            id=self.ids.new("batch"),
-            nonce=self.ids.nonce(),
-            first=later[0][0],
-            last=batch.last_index,
-            byte_size=sum(size for _, size in later) + ENVELOPE_BYTES * len(later),
-            members=len(later) if batch.round > 1 else None,
-        )
         log.warning("batch too large for the provider, divided", batch=batch.id, items=batch.item_count)
-        first_bytes = batch.byte_size - second.byte_size
-        await self._write(
-            submissions.divide, batch.key, second, first_bytes=first_bytes, now=self.clock.now(), ids=self.ids
-        )
+        await self._divided(divisions.divide, batch)
         self.ended()
+
+    async def _interrupted(self, batch: ProviderBatch, error: SubmissionInterrupted) -> None:
+        until = self.keeper.turned_away(error)
+        log.warning("upload broke off", batch=batch.id, error=str(error), until=str(until))
+        problem = problem_of(error, batch.error, self.clock.now())
+        await self._divided(divisions.interrupted, batch, until=until, error=problem)
+        await self.keeper.show()
+        self.ended()
+
+    async def _divided(self, work: Callable[..., Any], batch: ProviderBatch, **more: Any) -> Any:
+        return await self._write(work, batch.key, **more, now=self.clock.now(), ids=self.ids)
 
 
 def _wire_request(nonce: str, index: int, params: str) -> WireRequest:

@@ -111,7 +111,7 @@ class AnthropicProvider:
         try:
             answer = await self.calls.upload(BATCHES_PATH, upload, _headers(options, FORWARDED_HEADERS))
         except NoAnswer as lost:
-            raise lost_submission(lost, body_sent=upload.sent, splittable=len(requests) > 1) from lost
+            raise lost_submission(lost, body_sent=upload.sent) from lost
         if not answer.is_success:
             raise submission_error(answer)
         try:

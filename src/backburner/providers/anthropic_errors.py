@@ -15,6 +15,7 @@ from backburner.errors import (
     ProviderPaused,
     ProviderUnavailable,
     ResultsGone,
+    SubmissionInterrupted,
     SubmissionRefused,
     SubmissionTooLarge,
     SubmissionUnknown,
@@ -125,18 +126,19 @@ def listing_error(answer: Answer) -> ProviderError:
     return _question_error(answer, dict.fromkeys(WRONG_ADDRESS_STATUSES, ProviderPaused))
 
 
-def lost_submission(lost: NoAnswer, *, body_sent: bool, splittable: bool) -> ProviderError:
+def lost_submission(lost: NoAnswer, *, body_sent: bool) -> ProviderError:
     """What a missing answer to a submission means.
 
     A body whose last piece was never handed to the network is not valid JSON at the other end: nothing was made.
-    A connection cut within the body is how some front ends say "too large"; for a single request it is an accident.
+    A connection cut within the body is mostly an accident, and how some front ends say "too large".
     """
     if lost.unsent or (not body_sent and lost.timed_out):
         return lost_call(lost)
     if body_sent:
         return SubmissionUnknown(str(lost), code="no_answer")
-    cut = SubmissionTooLarge if splittable else ProviderUnavailable
-    return cut(f"The connection broke while the body was being sent: {lost}", code="upload_interrupted")
+    return SubmissionInterrupted(
+        f"The connection broke while the body was being sent: {lost}", code="upload_interrupted"
+    )
 
 
 def lost_call(lost: NoAnswer) -> ProviderUnavailable:

@@ -191,7 +191,7 @@ def _shown(result: str) -> _Shown:
 def _own_line(row: Any, batch: ProviderBatch) -> str | None:
     """The result of our own that an item has whose conversation ended without one, or whose batch was closed."""
     if row.ended is not None:
-        return own_result(row.ended, row.reason)
+        return own_result(row.ended, row.reason, _problem(batch))
     return None if row.round is not None else _fill(batch)
 
 
@@ -199,8 +199,12 @@ def _fill(batch: ProviderBatch) -> str | None:
     """The result of our own that an item of a closed batch has."""
     if batch.status not in BATCH_FINAL or batch.fill is None:
         return None
-    code = batch.error.get("code") if isinstance(batch.error, dict) else None
-    return own_result(batch.fill, code)
+    problem = _problem(batch)
+    return own_result(batch.fill, problem.get("code"), problem)
+
+
+def _problem(batch: ProviderBatch) -> dict[str, Any]:
+    return batch.error if isinstance(batch.error, dict) else {}
 
 
 def position_of(tx: sa.Connection, job_key: int, custom_id: str) -> int | None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from backburner.division import Division
 from backburner.model import BatchTotals, Counts, Job, ProviderBatch, Usage
 from backburner.states import BATCH_FINAL, OUTCOMES
 from backburner.storage.tables import jobs, organizations, provider_batches, users
@@ -96,6 +97,7 @@ def batch_of(row: Any) -> ProviderBatch:
         latest_polling_response=_bytes(row.latest_polling_response),
         job_stopping=row.stopping,
         of_agents=row.of_agents,
+        division=Division.of(row.division),
         options=row.provider_options or {},
         **{name: getattr(row, name) for name in _BATCH_FIELDS},
     )

@@ -10,11 +10,10 @@ import sqlalchemy as sa
 
 from backburner.completion import PROVIDER_REJECTED
 from backburner.ids import Ids
-from backburner.model import Job, PlannedBatch
+from backburner.model import Job
 from backburner.rounds import stopped
 from backburner.states import BatchStatus, ItemStatus
 from backburner.storage.batches import POLLED, UNSETTLED, settled
-from backburner.storage.members import hand_over
 from backburner.storage.settle import close_batch
 from backburner.storage.statements import sorting
 from backburner.storage.tables import is_open, is_undecided, jobs, provider_batches
@@ -34,10 +33,11 @@ def postpone(tx: sa.Connection, key: int, *, until: datetime, error: Any, now: d
         .returning(provider_batches.c.job_id)
     ).first()
     if row is not None:
-        _drop_if_stopping(tx, row.job_id, [key], now=now, ids=ids)
+        drop_if_stopping(tx, row.job_id, [key], now=now, ids=ids)
 
 
-def _drop_if_stopping(tx: sa.Connection, job_key: int, keys: Collection[int], *, now: datetime, ids: Ids) -> None:
+def drop_if_stopping(tx: sa.Connection, job_key: int, keys: Collection[int], *, now: datetime, ids: Ids) -> None:
+    """Close planned batches if their job is being ended."""
     stopping = tx.execute(sa.select(jobs.c.stopping).where(jobs.c.id == job_key).with_for_update()).scalar_one()
     if stopping is None:
         return
@@ -167,58 +167,17 @@ def rule_out(tx: sa.Connection, key: int, provider_batch_ids: Collection[str], *
     tx.execute(sa.update(provider_batches).where(provider_batches.c.id == key).values(**values))
 
 
-def reject(tx: sa.Connection, key: int, *, error: dict[str, Any], now: datetime, ids: Ids) -> Job | None:
-    """The provider refused the batch for good: its items are errored. Returns a job this ended."""
-    allowed = {BatchStatus.SUBMITTING, BatchStatus.UNKNOWN}
-    job_key = close_batch(tx, key, fill=ItemStatus.ERRORED, code=PROVIDER_REJECTED, now=now, allowed=allowed)
+def reject(tx: sa.Connection, *keys: int, error: dict[str, Any], now: datetime, ids: Ids) -> Job | None:
+    """The provider refused these batches of one job for good: their items are errored. Returns a job this ended."""
+    allowed = {BatchStatus.PLANNED, BatchStatus.SUBMITTING, BatchStatus.UNKNOWN}
+    kept = {**error, "code": PROVIDER_REJECTED, "provider_code": error.get("code")}
+    job_key = None
+    for key in keys:
+        closed = close_batch(tx, key, fill=ItemStatus.ERRORED, code=PROVIDER_REJECTED, now=now, allowed=allowed)
+        if closed is not None:
+            tx.execute(sa.update(provider_batches).where(provider_batches.c.id == key).values(error=kept))
+            job_key = closed
     if job_key is None:
         return None
-    kept = {**error, "code": PROVIDER_REJECTED, "provider_code": error.get("code")}
-    tx.execute(sa.update(provider_batches).where(provider_batches.c.id == key).values(error=kept))
     tx.execute(sa.update(jobs).where(jobs.c.id == job_key, jobs.c.error.is_(None)).values(error=kept))
     return settled(tx, job_key, now=now, ids=ids)
-
-
-def divide(tx: sa.Connection, key: int, second: PlannedBatch, *, first_bytes: int, now: datetime, ids: Ids) -> None:
-    """The provider found the batch too large: it is planned again as two, of which `second` is the later half.
-
-    Both are closed if the job is being ended.
-    """
-    row = tx.execute(
-        sa.update(provider_batches)
-        .where(provider_batches.c.id == key, provider_batches.c.status == BatchStatus.SUBMITTING)
-        .values(
-            status=BatchStatus.PLANNED,
-            last_idx=second.first - 1,
-            item_count=provider_batches.c.item_count - second.items,
-            byte_size=first_bytes,
-            next_poll_at=now,
-        )
-        .returning(provider_batches)
-    ).first()
-    if row is None:
-        return
-    copied = {name: getattr(row, name) for name in ("job_id", "organization_id", "provider", "round", "created_at")}
-    second_key = tx.execute(
-        sa.insert(provider_batches)
-        .values(
-            **copied,
-            public_id=second.id,
-            status=BatchStatus.PLANNED,
-            first_idx=second.first,
-            last_idx=second.last,
-            item_count=second.items,
-            byte_size=second.byte_size,
-            nonce=second.nonce,
-            next_poll_at=now,
-        )
-        .returning(provider_batches.c.id)
-    ).scalar_one()
-    if row.round > 1:
-        hand_over(tx, key, second_key, second.first)
-    tx.execute(
-        sa.update(jobs)
-        .where(jobs.c.id == row.job_id)
-        .values(batches_total=jobs.c.batches_total + 1, updated_at=now, version=jobs.c.version + 1)
-    )
-    _drop_if_stopping(tx, row.job_id, [key, second_key], now=now, ids=ids)

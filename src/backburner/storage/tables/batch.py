@@ -55,6 +55,7 @@ provider_batches = sa.Table(
     sa.Column("not_ours", JsonText),  # provider batches that turned out to be somebody else's
     # An operator has said which provider batch it is.
     sa.Column("by_hand", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("division", JsonText),  # what it is a part of, while the provider does not take the whole
     time("cancel_sent_at"),
     time("provider_created_at"),  # by the provider's clock
     time("not_found_since"),  # since when the provider answers nothing but 404

@@ -589,6 +589,7 @@ def _provider_batches() -> None:
         sa.Column("reads", sa.Integer(), server_default="0", nullable=False),
         sa.Column("not_ours", sa.Text(), nullable=True),
         sa.Column("by_hand", sa.Boolean(), server_default=sa.false(), nullable=False),
+        sa.Column("division", sa.Text(), nullable=True),
         sa.Column("cancel_sent_at", TIME, nullable=True),
         sa.Column("provider_created_at", TIME, nullable=True),
         sa.Column("not_found_since", TIME, nullable=True),
