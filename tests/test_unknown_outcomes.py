@@ -13,6 +13,7 @@ from tests.test_fairness import second_organization
 from tests.world import PACE, World, open_world, params
 
 from backburner.model import Job, ProviderBatch
+from backburner.providers import anthropic_listing
 from backburner.providers.sandbox.options import SandboxOptions
 from backburner.states import BatchStatus, JobStatus
 from backburner.storage.batches import batches_of_job
@@ -105,6 +106,20 @@ async def test_a_listing_that_stays_in_doubt_waits_for_a_person_after_a_day(auto
         assert len(creates(world)) == 1
         world.sandbox.faults.clear()
         await good_end_of(world, system, job, batches=1)
+
+
+async def test_an_account_may_make_any_number_of_batches_in_a_day(autojump_clock, monkeypatch):
+    """A page of the listing has one batch here instead of a thousand."""
+    monkeypatch.setattr(anthropic_listing, "PAGE_SIZE", 1)
+    async with open_world() as world:
+        for _ in range(60):
+            await make_elsewhere(world, 1)
+        world.sandbox.faults.add("create:500@1")
+        async with world.instance() as system:
+            job = await world.submit([params("x")] * 2, system=system, callback_url=HOOK)
+            with trio.fail_after(600):
+                assert (await end_of(world, system, job)).stop_reason == "end_turn"
+        assert made_at(world) == [60, 1]
 
 
 async def test_the_settling_time_counts_from_the_end_of_the_attempt(autojump_clock):

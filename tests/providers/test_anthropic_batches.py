@@ -25,6 +25,7 @@ from tests.providers.anthropic_fake import (
 )
 
 from backburner.errors import BatchNotFound, ProviderPaused, ProviderUnavailable
+from backburner.providers import anthropic
 from backburner.providers.base import BatchRef
 
 NOW = datetime(2026, 11, 21, 9, 15, tzinfo=UTC)  # DATE
@@ -107,12 +108,16 @@ async def test_a_cancel_refused_for_another_reason_can_be_repeated(autojump_cloc
             await provider.cancel(BATCH)
 
 
+async def everything(views):
+    return views
+
+
 async def everything_about(provider, options):
     """Each call that is about a batch, or looks for one."""
     of = BatchRef("msgbatch_1", options)
     await provider.retrieve(of)
     await provider.cancel(of)
-    await provider.find(options, item_count=2, within=300.0)
+    await provider.find(options, item_count=2, within=300.0, sieve=everything)
     await provider.snapshot(options, ["msgbatch_1"])
     async with provider.results(of) as lines:
         assert await lines.next_lines() == [b'{"custom_id":"a","result":{"type":"expired"}}']
@@ -142,7 +147,7 @@ async def test_every_call_about_a_batch_names_its_workspace(autojump_clock):
 async def find(*answers, within=300.0, item_count=2):
     handler, requests = answering(*answers)
     async with opened(handler) as provider:
-        found = await provider.find({}, item_count=item_count, within=within)
+        found = await provider.find({}, item_count=item_count, within=within, sieve=everything)
     return [view.provider_batch_id for view in found.batches], found.doubt, requests
 
 
@@ -187,14 +192,49 @@ async def test_a_listing_that_does_not_go_on_leaves_a_doubt(second, autojump_clo
     assert doubt == "The listing of batches could not be read to its end."
 
 
-async def test_an_endless_listing_is_given_up(autojump_clock):
-    def handler(request):
-        number = int(request.url.params.get("after_id", "0")) + 1
-        return page(made(str(number), 10, count=9), has_more=True)
+def endless(count, until=None):
+    """A listing of pages of one batch each, a second apart; the last one, if there is one, is too old."""
 
-    async with opened(handler) as provider:
-        found = await provider.find({}, item_count=2, within=300)
-    assert found.batches == []
+    async def handler(request):
+        await trio.sleep(1)
+        number = int(request.url.params.get("after_id", "0")) + 1
+        if number == until:
+            return page(made(str(number), 999), has_more=True)
+        return page(made(str(number), 10, count=count), has_more=True)
+
+    return handler
+
+
+async def test_a_listing_of_many_pages_is_read_as_far_as_it_matters(autojump_clock):
+    async with opened(endless(9, until=200)) as provider:
+        found = await provider.find({}, item_count=2, within=300, sieve=everything)
+    assert (found.batches, found.doubt) == ([], None)
+
+
+async def test_an_endless_listing_is_given_up(autojump_clock):
+    async with opened(endless(9)) as provider:
+        found = await provider.find({}, item_count=2, within=300, sieve=everything)
+    assert (found.batches, found.doubt) == ([], "The listing of batches could not be read to its end.")
+    assert trio.current_time() == 600
+
+
+async def test_only_what_the_sieve_lets_through_is_kept(autojump_clock):
+    async def every_third(views):
+        sizes.append(len(views))
+        return [view for view in views if int(view.provider_batch_id) % 3 == 0]
+
+    sizes: list[int] = []
+    async with opened(endless(2, until=31)) as provider:
+        found = await provider.find({}, item_count=2, within=300, sieve=every_third)
+    assert len(found.batches) == 10
+    assert sizes == [1] * 30
+
+
+async def test_a_search_that_finds_a_great_many_goes_no_further(autojump_clock, monkeypatch):
+    monkeypatch.setattr(anthropic, "MOST_FOUND", 20)
+    async with opened(endless(2)) as provider:
+        found = await provider.find({}, item_count=2, within=300, sieve=everything)
+    assert len(found.batches) == 20
     assert found.doubt
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 
 import attrs
 import structlog
@@ -13,7 +15,7 @@ from backburner.errors import BatchNotFound, ProviderError
 from backburner.leadership import Mandate
 from backburner.model import ProviderBatch
 from backburner.polling import DENIED_WHILE_STOPPING, may_be_lost
-from backburner.providers.base import Provider
+from backburner.providers.base import BatchView, Provider
 from backburner.submission import LAST_MARGIN
 
 log = structlog.get_logger()
@@ -50,9 +52,15 @@ class Denials:
         try:
             async with self._listing:
                 self.mandate.check()
-                found = await self.provider.find(batch.options, item_count=batch.item_count, within=age + LAST_MARGIN)
+                within = age + LAST_MARGIN
+                found = await self.provider.find(
+                    batch.options, item_count=batch.item_count, within=within, sieve=partial(_only, batch)
+                )
         except ProviderError as error:
             log.warning("listing for a lost batch failed", batch=batch.id, error=str(error))
             return False
-        listed = {view.provider_batch_id for view in found.batches}
-        return found.doubt is None and batch.provider_batch_id not in listed
+        return found.doubt is None and not found.batches
+
+
+async def _only(batch: ProviderBatch, views: Sequence[BatchView]) -> list[BatchView]:
+    return [view for view in views if view.provider_batch_id == batch.provider_batch_id]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import attrs
@@ -183,10 +184,10 @@ class Reconciler:
         """What it may be, and whether that was recognised by its results."""
         self.mandate.check()
         age = _age(batch, self.clock.now()).total_seconds()
-        found = await self.provider.find(batch.options, item_count=batch.item_count, within=age + margin)
-        names = [view.provider_batch_id for view in found.batches]
-        known = await self.database.read(submissions.not_candidates, batch.key, names)
-        candidates = [view for view in found.batches if view.provider_batch_id not in known]
+        found = await self.provider.find(
+            batch.options, item_count=batch.item_count, within=age + margin, sieve=partial(self._not_known, batch)
+        )
+        candidates = found.batches
         recognised = False
         if len(candidates) > 1 or (candidates and not is_likely):
             candidates, recognised = await self._by_results(batch, candidates, rivals)
@@ -194,6 +195,11 @@ class Reconciler:
             # To find nothing would be taken as leave to submit again.
             raise ProviderUnavailable(found.doubt, code=IN_DOUBT)
         return candidates, recognised
+
+    async def _not_known(self, batch: ProviderBatch, views: Sequence[BatchView]) -> list[BatchView]:
+        names = [view.provider_batch_id for view in views]
+        known = await self.database.read(submissions.not_candidates, batch.key, names)
+        return [view for view in views if view.provider_batch_id not in known]
 
     async def _by_results(
         self, batch: ProviderBatch, candidates: list[BatchView], rivals: frozenset[str]

@@ -28,7 +28,7 @@ from backburner.providers.anthropic_errors import (
 from backburner.providers.anthropic_listing import BATCHES_PATH, PAGE_SIZE, Pager, cutoff
 from backburner.providers.anthropic_objects import Unreadable, parse_batch
 from backburner.providers.anthropic_results import DownloadedLines, own_results_url, require_lines
-from backburner.providers.base import MEBIBYTE, BatchRef, BatchView, Found, Limits, ResultLines, WireRequest
+from backburner.providers.base import MEBIBYTE, BatchRef, BatchView, Found, Limits, ResultLines, Sieve, WireRequest
 from backburner.providers.upload import Upload, encode_requests
 
 if TYPE_CHECKING:
@@ -54,7 +54,10 @@ FORWARDED_HEADERS = frozenset(
 WORKSPACE_HEADERS = frozenset({"anthropic-workspace-id"})
 #: `Date` counts whole seconds, and the clocks of the provider's own machines differ.
 CLOCK_MARGIN = 60.0
-MAX_FIND_PAGES = 50
+#: How long one search goes on, in seconds: a listing may have no end. At a page a second it comes past 600,000 batches.
+LONGEST_SEARCH = 600.0
+#: A search that has found so many goes no further.
+MOST_FOUND = 1000
 #: Pages that a snapshot reads beyond the least that could hold all wanted batches.
 EXTRA_PAGES = 3
 
@@ -119,14 +122,16 @@ class AnthropicProvider:
         except Unreadable as reason:
             raise unreadable_submission(answer, reason) from reason
 
-    async def find(self, options: Mapping[str, str], *, item_count: int, within: float) -> Found:
-        pager = Pager(calls=self.calls, headers=_workspace(options), pages_left=MAX_FIND_PAGES)
+    async def find(self, options: Mapping[str, str], *, item_count: int, within: float, sieve: Sieve) -> Found:
+        until = trio.current_time() + LONGEST_SEARCH
+        pager = Pager(calls=self.calls, headers=_workspace(options), may_go_on=lambda: trio.current_time() < until)
         found: list[BatchView] = []
         oldest, far_enough = None, False
-        while not far_enough and (views := await pager.next_page()):
+        while not far_enough and len(found) < MOST_FOUND and (views := await pager.next_page()):
             oldest = cutoff(pager.now, within, CLOCK_MARGIN)
             recent = [view for view in views if oldest is None or view.created_at >= oldest]
-            found += [view for view in recent if view.counts.total == item_count]
+            if fitting := [view for view in recent if view.counts.total == item_count]:
+                found += await sieve(fitting)
             far_enough = not recent
         return Found(batches=_newest_first(found), doubt=_doubt(pager, oldest, far_enough=far_enough))
 
@@ -136,8 +141,8 @@ class AnthropicProvider:
     async def snapshot(self, options: Mapping[str, str], provider_batch_ids: Collection[str]) -> dict[str, BatchView]:
         wanted = set(provider_batch_ids)
         seen: dict[str, BatchView] = {}
-        pages_left = math.ceil(len(wanted) / PAGE_SIZE) + EXTRA_PAGES
-        pager = Pager(calls=self.calls, headers=_workspace(options), pages_left=pages_left)
+        most_pages = math.ceil(len(wanted) / PAGE_SIZE) + EXTRA_PAGES
+        pager = Pager(calls=self.calls, headers=_workspace(options), may_go_on=lambda: pager.pages < most_pages)
         while len(seen) < len(wanted) and (views := await pager.next_page()):
             seen |= {view.provider_batch_id: view for view in views if view.provider_batch_id in wanted}
         return seen

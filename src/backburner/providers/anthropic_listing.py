@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -25,17 +25,21 @@ log = structlog.get_logger()
 
 @attrs.define(kw_only=True)
 class Pager:
-    """Reads at most `pages_left` pages. Batches that an earlier page showed are not given again."""
+    """Reads pages for as long as it may. Batches that the page before showed are not given again.
+
+    Its memory does not grow with the listing.
+    """
 
     calls: Calls
     headers: Mapping[str, str]  # of every request: a listing shows one workspace
-    pages_left: int
+    may_go_on: Callable[[], bool]  # asked before each page
+    pages: int = 0  # that were read
     #: The provider's clock when it answered the first page; without a `Date`, when the newest batch was made.
     now: datetime | None = None
     #: Whether the provider said that there is nothing more; an empty page that promises more does not count.
     complete: bool = False
     _after: str | None = None
-    _seen: set[str] = attrs.field(factory=set, init=False)
+    _shown: frozenset[str] = attrs.field(default=frozenset(), init=False)  # on the last page
     #: When the last batch was made that stands before any that could not be read.
     _whole_until: datetime = attrs.field(default=datetime.max.replace(tzinfo=UTC), init=False)
     _gap: bool = attrs.field(default=False, init=False)
@@ -46,16 +50,16 @@ class Pager:
 
     async def next_page(self) -> list[BatchView]:
         """The next batches, in the listing's order; [] when there is nothing more, or nothing new to be had."""
-        if self.complete or self.pages_left <= 0:
+        if self.complete or not self.may_go_on():
             return []
-        self.pages_left -= 1
+        self.pages += 1
         page = await self._fetch()
         self.complete = not page.has_more
         self._after = page.last_id
         self._look_for_gaps(page)
-        fresh = [view for view in page.views if view.provider_batch_id not in self._seen]
-        self._seen.update(view.provider_batch_id for view in fresh)
-        return fresh
+        fresh = {view.provider_batch_id: view for view in page.views if view.provider_batch_id not in self._shown}
+        self._shown = frozenset(view.provider_batch_id for view in page.views)
+        return list(fresh.values())
 
     async def _fetch(self) -> Page:
         params = {"limit": PAGE_SIZE} | ({"after_id": self._after} if self._after else {})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -68,6 +68,12 @@ class Found:
     doubt: str | None  # why there may be more of them, for people; None when there are none
 
 
+class Sieve(Protocol):
+    """Those of some batches that are of interest, in the same order."""
+
+    def __call__(self, views: Sequence[BatchView], /) -> Awaitable[Sequence[BatchView]]: ...
+
+
 class ResultLines(Protocol):
     """A stream of result lines under way."""
 
@@ -104,10 +110,11 @@ class Provider(Protocol):
         """
         ...
 
-    async def find(self, options: Mapping[str, str], *, item_count: int, within: float) -> Found:
+    async def find(self, options: Mapping[str, str], *, item_count: int, within: float, sieve: Sieve) -> Found:
         """The batches of `item_count` requests made in the last `within` seconds, where these options lead.
 
-        Ages are taken from the provider's own clock.
+        However many there are: `sieve` is given a few at a time, and only what it lets through is kept. Ages are taken
+        from the provider's own clock.
         """
         ...
 
