@@ -37,7 +37,7 @@ WATCHED = {
         "id", "public_id", "organization_id", "job_type", "status", "stop_reason", "stopping", "callback_url",
         "created_at", "completed_at", "items_total", "succeeded", "errored", "canceled", "expired", "input_tokens",
         "output_tokens", "cache_creation_input_tokens", "cache_read_input_tokens", "batches_total", "batches_ended",
-        "batches_final", "version", "metadata", "retry_of", "agent", "handler", "result",
+        "batches_final", "version", "metadata", "retry_of", "agent", "handler", "result", "hold",
     ],
     "provider_batches": [
         "id", "public_id", "job_id", "round", "status", "first_idx", "last_idx", "item_count", "nonce", "epoch",

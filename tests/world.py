@@ -40,7 +40,7 @@ from backburner.webhooks.sender import WebhookSender
 
 T = TypeVar("T")
 
-PACE = Pace(interval=60.0, jitter=0.0, settle=120.0, look=3600.0, job_lease=1800.0)
+PACE = Pace(interval=60.0, jitter=0.0, settle=120.0, look=3600.0, job_lease=1800.0, holds=3600.0)
 
 
 def params(text: str, **more: Any) -> str:

@@ -40,6 +40,8 @@ class Endings(Invariant):
         who = new["public_id"]
         if (new["status"] in ENDS) != (new["completed_at"] is not None):
             self.broken(f"{who} is {new['status']} with completed_at {new['completed_at']}")
+        if new["status"] in ENDS and new["hold"] is not None:
+            self.broken(f"{who} is {new['status']} and still waits: {new['hold']}")
         if old is None:
             return
         if old["status"] in ENDS and any(old[name] != new[name] for name in END):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Any
 
 import attrs
@@ -18,44 +19,44 @@ WORTH_A_WORD = timedelta(minutes=1)
 NOT_FOUND = "not_found"
 UNRECOGNISED = "not_recognised"
 
-# What a job can be held by. Of several the first in this order is shown.
-POLLING_PAUSED = "polling_paused"  # by hand
-PROVIDER_ABSENT = "provider_absent"  # the provider is not configured here any more
-SUBMISSION_QUARANTINED = "submission_quarantined"  # what a submission made, only a person can tell
-BATCH_NOT_FOUND = "batch_not_found"  # the provider answers 404 for what it has made
-ACCOUNT_PAUSED = "account_paused"  # key, permission or billing: a person has to act
-SUBMISSION_UNKNOWN = "submission_unknown"  # the answer to a submission was lost; it is looked for
-RESULTS_UNAVAILABLE = "results_unavailable"  # the batch has ended, and its results cannot be read
-BATCH_UNRECOGNISED = "batch_unrecognised"  # what may be another's is not cancelled; its end is waited for
-PROVIDER_UNAVAILABLE = "provider_unavailable"  # it cannot be asked about a batch
-ACCOUNT_WAITING = "account_waiting"  # submissions are turned away for a while
-RETRY_WAITING = "retry_waiting"  # a handler has failed and is tried again later
 
-CODES = (
-    POLLING_PAUSED,
-    PROVIDER_ABSENT,
-    SUBMISSION_QUARANTINED,
-    BATCH_NOT_FOUND,
-    ACCOUNT_PAUSED,
-    SUBMISSION_UNKNOWN,
-    RESULTS_UNAVAILABLE,
-    BATCH_UNRECOGNISED,
-    PROVIDER_UNAVAILABLE,
-    ACCOUNT_WAITING,
-    RETRY_WAITING,
-)
+class HoldCode(StrEnum):
+    """What a job can be held by. Of several the first in this order is shown."""
+
+    POLLING_PAUSED = "polling_paused"  # by hand
+    PROVIDER_ABSENT = "provider_absent"  # the provider is not configured here any more
+    SUBMISSION_QUARANTINED = "submission_quarantined"  # what a submission made, only a person can tell
+    BATCH_NOT_FOUND = "batch_not_found"  # the provider answers 404 for what it has made
+    ACCOUNT_PAUSED = "account_paused"  # key, permission or billing: a person has to act
+    SUBMISSION_UNKNOWN = "submission_unknown"  # the answer to a submission was lost; it is looked for
+    RESULTS_UNAVAILABLE = "results_unavailable"  # the batch has ended, and its results cannot be read
+    BATCH_UNRECOGNISED = "batch_unrecognised"  # what may be another's is not cancelled; its end is waited for
+    PROVIDER_UNAVAILABLE = "provider_unavailable"  # it cannot be asked about a batch
+    ACCOUNT_WAITING = "account_waiting"  # submissions are turned away for a while
+    RETRY_WAITING = "retry_waiting"  # a handler has failed and is tried again later
 
 
-@attrs.frozen(kw_only=True)
+_ORDER = list(HoldCode)
+
+
+@attrs.frozen
 class Hold:
     """Why a job waits, and since when."""
 
-    code: str
+    code: HoldCode
     since: datetime
     message: str
 
     def as_json(self) -> dict[str, Any]:
         return {"code": self.code, "since": rfc3339(self.since), "message": self.message}
+
+    @classmethod
+    def of_json(cls, kept: Any) -> Hold | None:
+        return (
+            None
+            if kept is None
+            else cls(HoldCode(kept["code"]), datetime.fromisoformat(kept["since"]), kept["message"])
+        )
 
     def is_worth_a_word(self, now: datetime) -> bool:
         return now - self.since >= WORTH_A_WORD
@@ -77,11 +78,11 @@ def _since(code: str, before: Any, now: datetime) -> str:
     return str(before.get("since") or rfc3339(now)) if same else rfc3339(now)
 
 
-#: What holds a job whose batch has not been sent, by the code of its problem; anything else: the account makes it wait.
-UNSENT: dict[str, str] = {}
+#: What holds a job whose batch has not been sent, by the code of its problem. For any other: the account makes it wait.
+UNSENT: dict[str, HoldCode] = {}
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen
 class Waiting:
     """An open provider batch that has a problem, as far as it matters here."""
 
@@ -98,29 +99,33 @@ class Waiting:
         if since is None:
             return None
         code = self._code(str(found.get("code")))
-        return Hold(code=code, since=since, message=_MESSAGES[code].format(self.batch_id, found.get("message", "")))
+        message = _MESSAGES.get(code, "{0} waits. {1}").format(self.batch_id, found.get("message", ""))
+        return Hold(code, since, message.strip())
 
-    def _code(self, problem: str) -> str:
+    def _code(self, problem: str) -> HoldCode:
         if self.status in _UNSETTLED:
             return _UNSETTLED[self.status]
         if self.not_found_since is not None:
-            return BATCH_NOT_FOUND
+            return HoldCode.BATCH_NOT_FOUND
         if self.status is BatchStatus.PLANNED:
-            return UNSENT.get(problem, ACCOUNT_WAITING)
+            return UNSENT.get(problem, HoldCode.ACCOUNT_WAITING)
         if self.status is BatchStatus.ENDED:
-            return RESULTS_UNAVAILABLE
-        return BATCH_UNRECOGNISED if problem == UNRECOGNISED else PROVIDER_UNAVAILABLE
+            return HoldCode.RESULTS_UNAVAILABLE
+        return HoldCode.BATCH_UNRECOGNISED if problem == UNRECOGNISED else HoldCode.PROVIDER_UNAVAILABLE
 
 
-_UNSETTLED = {BatchStatus.UNKNOWN: SUBMISSION_UNKNOWN, BatchStatus.QUARANTINED: SUBMISSION_QUARANTINED}
+_UNSETTLED = {
+    BatchStatus.UNKNOWN: HoldCode.SUBMISSION_UNKNOWN,
+    BatchStatus.QUARANTINED: HoldCode.SUBMISSION_QUARANTINED,
+}
 _MESSAGES = {
-    SUBMISSION_QUARANTINED: "What the submission of {0} made at the provider is not known; an operator has to decide.",
-    SUBMISSION_UNKNOWN: "The answer to the submission of {0} was lost; it is being looked for at the provider.",
-    BATCH_NOT_FOUND: "The provider does not know {0} at the moment. It is asked again; nothing is given up. {1}",
-    RESULTS_UNAVAILABLE: "{0} has ended, and its results cannot be read yet. {1}",
-    BATCH_UNRECOGNISED: "{0} may be another program's batch, so it is not cancelled; its results will tell.",
-    PROVIDER_UNAVAILABLE: "The provider cannot be asked about {0}. {1}",
-    ACCOUNT_WAITING: "{0} was turned away and is sent again later. {1}",
+    HoldCode.SUBMISSION_QUARANTINED: "What the submission of {0} made is not known; an operator has to decide.",
+    HoldCode.SUBMISSION_UNKNOWN: "The answer to the submission of {0} was lost; its batch is being looked for.",
+    HoldCode.BATCH_NOT_FOUND: "The provider does not know {0} at the moment; it is asked again. {1}",
+    HoldCode.RESULTS_UNAVAILABLE: "{0} has ended, and its results cannot be read yet. {1}",
+    HoldCode.BATCH_UNRECOGNISED: "{0} may be another program's batch, so it is not cancelled; its results will tell.",
+    HoldCode.PROVIDER_UNAVAILABLE: "The provider cannot be asked about {0}. {1}",
+    HoldCode.ACCOUNT_WAITING: "{0} was turned away and is sent again later. {1}",
 }
 
 
@@ -132,6 +137,6 @@ def _moment(text: Any) -> datetime | None:
 
 
 def worst(holds: Iterable[Hold], now: datetime) -> Hold | None:
-    """What a job shows of all that holds it: what is worth a word and comes first in CODES, the oldest of these."""
+    """What a job shows of all that holds it: what is worth a word and comes first in `HoldCode`, the oldest of it."""
     lasting = [hold for hold in holds if hold.is_worth_a_word(now)]
-    return min(lasting, key=lambda hold: (CODES.index(hold.code), hold.since), default=None)
+    return min(lasting, key=lambda hold: (_ORDER.index(hold.code), hold.since), default=None)

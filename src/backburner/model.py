@@ -10,6 +10,7 @@ import attrs
 import msgspec
 
 from backburner.division import WHOLE, Division
+from backburner.holds import Hold
 from backburner.states import BatchStatus, DeliveryStatus, ItemStatus, JobStatus, JobType
 
 
@@ -83,6 +84,7 @@ class Job:
     input: Any
     result: Any
     error: Any
+    hold: Hold | None  #: why it waits, when that takes more than a minute
     callback_url: str | None
     callback_sent_at: datetime | None
     callback_status_code: int | None

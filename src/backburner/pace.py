@@ -23,6 +23,7 @@ class Pace:
     write_rows: int = 4000
     write_bytes: int = 8 * 1024 * 1024
     write_window: float = 0.02
+    holds: float = 30.0  # between looks at why jobs wait
     look: float = 30.0  # between looks at the database for work that no bell has announced
     callback_concurrency: int = 64
     callback_timeout: float = 5.0

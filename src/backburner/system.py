@@ -17,6 +17,7 @@ from backburner.actors.callbacks import Callbacks, Sender
 from backburner.actors.delivery_queue import DeliveryQueue
 from backburner.actors.denials import Denials
 from backburner.actors.executor import Executor
+from backburner.actors.holder import Holder
 from backburner.actors.ingest import Ingest
 from backburner.actors.leader import Leader
 from backburner.actors.listener import Feed, Listener
@@ -202,6 +203,7 @@ class System:
                     term.start_soon(self._make_submitter(mandate, provider, keeper).run)
                     term.start_soon(self._make_sweeper(mandate, provider).run)
                     term.start_soon(self._make_agents(mandate).run)
+                    term.start_soon(self._make_holder(mandate, provider).run)
                     term.start_soon(self.ticker.run)
             finally:
                 self.ticker = None
@@ -284,6 +286,15 @@ class System:
             bell=self._bells["sweep"],
             pace=self.pace,
             ended=self.work,
+        )
+
+    def _make_holder(self, mandate: Mandate, provider: Provider) -> Holder:
+        return Holder(
+            database=self.database,
+            provider=provider.name,
+            mandate=mandate,
+            clock=self.clock,
+            interval=self.pace.holds,
         )
 
     def _make_agents(self, mandate: Mandate) -> Agents:

@@ -112,6 +112,14 @@ def test_submit_and_wait_has_the_same_exit_codes(terminal, batch_file, ended, co
     assert (ran.code, json.loads(ran.out)) == (code, ended)
 
 
+def test_watching_tells_once_why_a_job_waits(terminal):
+    hold = {"code": "account_paused", "since": "2026-01-01T10:00:00Z", "message": "HTTP 401: no such key"}
+    waits = job(processing=3) | {"hold": hold}
+    ran = terminal.run("watch", "job-1", answers=[ok(waits), ok(waits), ok(job("completed", succeeded=3))])
+    assert ran.code == 0
+    assert ran.err.count("Waiting since 2026-01-01 10:00 UTC (account_paused): HTTP 401: no such key") == 1
+
+
 def test_waiting_ends_when_the_time_is_up(terminal):
     ran = terminal.run("watch", "job-1", "--timeout", "1", answers=[ok(job(processing=1))])
     assert (ran.code, ran.out) == (6, "")

@@ -47,8 +47,8 @@ async def test_the_job_has_exactly_the_documented_members(autojump_clock, api):
     assert list(await api.batch()) == [
         "id", "object", "job_type", "status", "stop_reason", "background", "created_at", "updated_at", "started_at",
         "completed_at", "cancel_requested_at", "deadline_at", "user_id", "organization_id", "agent_id", "agent",
-        "handler", "priority", "retry_of", "metadata", "request_config", "input", "result", "error", "callback_url",
-        "callback_sent_at", "callback_status_code", "callback_error", "ttft_ns", "total_duration_ns",
+        "handler", "priority", "retry_of", "metadata", "request_config", "input", "result", "error", "hold",
+        "callback_url", "callback_sent_at", "callback_status_code", "callback_error", "ttft_ns", "total_duration_ns",
         "request_counts", "usage", "provider_batches",
     ]  # fmt: skip
 

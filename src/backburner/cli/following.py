@@ -8,20 +8,36 @@ from backburner.cli.exits import CommandError, Exit
 from backburner.cli.output import say, show, show_json
 from backburner.cli.progress import Display
 from backburner.client import Client, Job, WaitTimeout
+from backburner.client.results import Hold
 
 
 def until_end(client: Client, job: Job, display: Display, timeout: float | None = None) -> Job:
     """The ended job. Raises CommandError after `timeout` seconds, ServerUnreachable when the server stays away."""
+    told: Hold | None = None
+
+    def show_progress(found: Job) -> None:
+        nonlocal told
+        if found.hold is not None and (told is None or told.code != found.hold.code):
+            display.say(held(found.hold))
+        told = found.hold
+        display.show(found)
+
     with display:
         try:
             return client.wait(
                 job,
                 timeout=timeout,
-                on_progress=display.show,
+                on_progress=show_progress,
                 on_trouble=lambda error: display.say(f"{error} Trying again."),
             )
         except WaitTimeout as error:
             raise CommandError(f"{error} {how_to_resume(job.id)}", Exit.TIMEOUT) from None
+
+
+def held(hold: Hold) -> str:
+    """Why a job waits, for people."""
+    since = "" if hold.since is None else f" since {hold.since:%Y-%m-%d %H:%M} UTC"
+    return f"Waiting{since} ({hold.code}): {hold.message}"
 
 
 def accepted(job: Job, *, as_json: bool) -> int:

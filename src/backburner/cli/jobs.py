@@ -23,6 +23,7 @@ _FIELDS = (
     "id",
     "job_type",
     "status",
+    "hold",
     "stop_reason",
     "created_at",
     "started_at",

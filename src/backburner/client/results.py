@@ -48,6 +48,15 @@ class Usage:
 
 
 @attrs.frozen(kw_only=True)
+class Hold:
+    """Why a job waits: for what `code` says, since when, and what can be said of it."""
+
+    code: str
+    since: datetime | None = None
+    message: str = ""
+
+
+@attrs.frozen(kw_only=True)
 class Job:
     """A batch, a run or a background job as it was when the server answered."""
 
@@ -71,6 +80,7 @@ class Job:
     input: Any = None
     result: Any = None
     error: Any = None
+    hold: Hold | None = None  #: why it waits, when that takes more than a minute
     callback_url: str | None = None
     callback_sent_at: datetime | None = None
     callback_status_code: int | None = None

@@ -46,6 +46,7 @@ def job_json(job: Job) -> JsonObject:
         "input": job.input,
         "result": job.result,
         "error": job.error,
+        "hold": None if job.hold is None else job.hold.as_json(),
         "callback_url": job.callback_url,
         "callback_sent_at": _time(job.callback_sent_at),
         "callback_status_code": job.callback_status_code,

@@ -30,11 +30,14 @@ class ProviderState:
 
 
 def set_provider(tx: sa.Connection, new: ProviderState, *, now: datetime) -> None:
-    """Remember the state of a provider."""
-    values = {"state": new.state, "reason": new.reason, "retry_at": new.retry_at, "changed_at": now}
-    updated = tx.execute(sa.update(providers).where(providers.c.name == new.name).values(**values))
-    if updated.rowcount == 0:
-        tx.execute(sa.insert(providers).values(name=new.name, **values))
+    """Remember the state of a provider, and since when it has been in it."""
+    values = {"state": new.state, "reason": new.reason, "retry_at": new.retry_at}
+    since = sa.case(
+        (providers.c.state == new.state, providers.c.changed_at), else_=sa.literal(now, providers.c.changed_at.type)
+    )
+    same = sa.update(providers).where(providers.c.name == new.name)
+    if tx.execute(same.values(changed_at=since, **values)).rowcount == 0:
+        tx.execute(sa.insert(providers).values(name=new.name, changed_at=now, **values))
 
 
 def provider_states(tx: sa.Connection) -> list[ProviderState]:

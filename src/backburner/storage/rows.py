@@ -7,6 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from backburner.division import Division
+from backburner.holds import Hold
 from backburner.model import BatchTotals, Counts, Job, ProviderBatch, Usage
 from backburner.states import BATCH_FINAL, OUTCOMES
 from backburner.storage.tables import jobs, organizations, provider_batches, users
@@ -78,6 +79,7 @@ def job_of(row: Any) -> Job:
         batches=BatchTotals(total=row.batches_total, ended=row.batches_ended, ingested=row.batches_final)
         if is_batch
         else None,
+        hold=None if row.status.is_terminal else Hold.of_json(row.hold),
         **{name: getattr(row, name) for name in _JOB_FIELDS},
     )
 

@@ -143,7 +143,13 @@ def finish_job(
         sa.update(jobs)
         .where(jobs.c.id == job_key, jobs.c.status.in_(list(sources(status))))
         .values(
-            status=status, stop_reason=reason, completed_at=now, updated_at=now, version=jobs.c.version + 1, **values
+            status=status,
+            stop_reason=reason,
+            hold=None,
+            completed_at=now,
+            updated_at=now,
+            version=jobs.c.version + 1,
+            **values,
         )
         .returning(jobs.c.organization_id)
     ).first()

@@ -104,6 +104,7 @@ def _started(tx: sa.Connection, claimed: Sequence[Any], now: datetime) -> list[C
         .values(
             status=JobStatus.RUNNING,
             started_at=sa.func.coalesce(jobs.c.started_at, now),
+            hold=None,
             updated_at=now,
             version=jobs.c.version + 1,
         )

@@ -10,12 +10,14 @@ import sqlalchemy as sa
 
 from backburner.commands import WorkCommand, WorkDeferred, WorkEnded, WorkProgressed
 from backburner.completion import STOPPED_AS
+from backburner.holds import WORTH_A_WORD, Hold, HoldCode
 from backburner.ids import Ids
 from backburner.states import JobStatus
 from backburner.storage.columns import JsonText, Name, UtcDateTime
 from backburner.storage.settle import finish_job
 from backburner.storage.tables import jobs, work
 from backburner.storage.work import give_back, leave
+from backburner.times import rfc3339
 
 PROGRESS = "progress"  # the member of the metadata that a handler's word goes to
 C = TypeVar("C", WorkProgressed, WorkEnded, WorkDeferred)
@@ -135,6 +137,7 @@ _SHOW_ERROR = (
     .where(jobs.c.id == sa.bindparam("key"))
     .values(
         error=sa.bindparam("problem", type_=JsonText),
+        hold=sa.bindparam("waits", type_=JsonText),
         updated_at=sa.bindparam("at", type_=UtcDateTime),
         version=jobs.c.version + 1,
     )
@@ -148,7 +151,17 @@ def _defer(tx: sa.Connection, commands: Sequence[WorkDeferred], live: Mapping[st
             finish_job(tx, command.job_key, STOPPED_AS[reason], reason, now=command.at, ids=ids)
     going_on = [command for command in commands if live[command.token].stopping is None]
     give_back(tx, [{"key": c.job_key, "due": c.available_at, "uncounted": 0 if c.counts else 1} for c in going_on])
-    failed = [{"key": c.job_key, "problem": c.error, "at": c.at} for c in going_on if c.error is not None]
+    failed = [
+        {"key": c.job_key, "problem": c.error, "waits": _hold(c), "at": c.at} for c in going_on if c.error is not None
+    ]
     if failed:
         tx.execute(_SHOW_ERROR, failed)
     return any(live[c.token].stopping is not None and live[c.token].callback_url is not None for c in commands)
+
+
+def _hold(command: WorkDeferred) -> Any:
+    """What a job waits for whose handler has failed, when that takes more than a minute."""
+    if command.available_at - command.at < WORTH_A_WORD:
+        return None
+    again = f"The handler has failed and is tried again at {rfc3339(command.available_at)}."
+    return Hold(HoldCode.RETRY_WAITING, command.at, again).as_json()

@@ -43,6 +43,7 @@ _JOB = {
     "input": None,
     "result": None,
     "error": None,
+    "hold": None,
     "callback_url": "https://example.com/hooks",
     "callback_sent_at": None,
     "callback_status_code": None,

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from backburner.holds import HoldCode
 from backburner.states import BatchStatus, DeliveryStatus, ItemStatus, JobStatus, JobType
 
 T = TypeVar("T")
@@ -52,6 +53,14 @@ class BatchTotals(msgspec.Struct):
     ingested: int
 
 
+class Hold(msgspec.Struct):
+    """Why a job waits, when that takes more than a minute: null while it does not, and when it has ended."""
+
+    code: HoldCode
+    since: Time
+    message: str
+
+
 class Job(msgspec.Struct):
     """What a user submits, watches, cancels and is called back for.
 
@@ -82,6 +91,7 @@ class Job(msgspec.Struct):
     input: Any
     result: Any
     error: Any
+    hold: Hold | None
     callback_url: str | None
     callback_sent_at: Time | None
     callback_status_code: int | None
