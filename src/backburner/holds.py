@@ -27,6 +27,7 @@ class HoldCode(StrEnum):
     PROVIDER_ABSENT = "provider_absent"  # the provider is not configured here any more
     SUBMISSION_QUARANTINED = "submission_quarantined"  # what a submission made, only a person can tell
     BATCH_NOT_FOUND = "batch_not_found"  # the provider answers 404 for what it has made
+    OPTIONS_REFUSED = "options_refused"  # the provider does not take its workspace, betas or user profile
     ACCOUNT_PAUSED = "account_paused"  # key, permission or billing: a person has to act
     SUBMISSION_UNKNOWN = "submission_unknown"  # the answer to a submission was lost; it is looked for
     RESULTS_UNAVAILABLE = "results_unavailable"  # the batch has ended, and its results cannot be read
@@ -79,7 +80,7 @@ def _since(code: str, before: Any, now: datetime) -> str:
 
 
 #: What holds a job whose batch has not been sent, by the code of its problem. For any other: the account makes it wait.
-UNSENT: dict[str, HoldCode] = {}
+UNSENT: dict[str, HoldCode] = {HoldCode.OPTIONS_REFUSED: HoldCode.OPTIONS_REFUSED}
 
 
 @attrs.frozen
@@ -119,6 +120,7 @@ _UNSETTLED = {
     BatchStatus.QUARANTINED: HoldCode.SUBMISSION_QUARANTINED,
 }
 _MESSAGES = {
+    HoldCode.OPTIONS_REFUSED: "The provider refuses {0} with the workspace, betas or user profile asked for. {1}",
     HoldCode.SUBMISSION_QUARANTINED: "What the submission of {0} made is not known; an operator has to decide.",
     HoldCode.SUBMISSION_UNKNOWN: "The answer to the submission of {0} was lost; its batch is being looked for.",
     HoldCode.BATCH_NOT_FOUND: "The provider does not know {0} at the moment; it is asked again. {1}",

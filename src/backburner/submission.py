@@ -24,15 +24,20 @@ class Candidate:
     item_count: int
 
 
-def choose(candidates: Sequence[Candidate], queued: Mapping[int, int], *, most_queued: int) -> Candidate | None:
+def choose(
+    candidates: Sequence[Candidate], queued: Mapping[int, int], *, most_queued: int, rather_not: int | None = None
+) -> Candidate | None:
     """The batch to submit now: that of the organization with the fewest items at the provider.
+
+    Not of the organization `rather_not`, if another one has any.
 
     None when it does not fit into `most_queued` items; it is then waited for, so that small batches do not starve a
     large one. A batch that is larger than the whole queue goes when the queue is empty.
     """
     if not candidates:
         return None
-    chosen = min(candidates, key=lambda candidate: (queued.get(candidate.organization_key, 0), candidate.key))
+    others = [candidate for candidate in candidates if candidate.organization_key != rather_not] or candidates
+    chosen = min(others, key=lambda candidate: (queued.get(candidate.organization_key, 0), candidate.key))
     total = sum(queued.values())
     return chosen if total == 0 or total + chosen.item_count <= most_queued else None
 
@@ -43,6 +48,23 @@ PROBE_CAP = 900.0  # seconds
 PROBES = Backoff(first=60.0, cap=PROBE_CAP)  # until a paused account is tried again
 ACTIVE, WAITING, PAUSED = "active", "waiting", "paused"
 UNAUTHORIZED = 401
+#: With these the provider may mean what a batch asks for by its options: a workspace, a beta, a user profile.
+REFUSED_OPTIONS = frozenset({403, 404})
+#: What every client sends along, and the provider takes from everybody.
+PLAIN_OPTIONS = {"anthropic-version": None, "anthropic-beta": "message-batches-2024-09-24"}
+
+Options = tuple[tuple[str, str], ...]
+
+
+def special_options(options: Mapping[str, str]) -> Options:
+    """Those of a batch's options that may be the reason why the provider refuses it and takes others."""
+    return tuple(sorted(pair for pair in options.items() if PLAIN_OPTIONS.get(pair[0], "") not in {None, pair[1]}))
+
+
+def is_about_options(error: ProviderError, options: Mapping[str, str]) -> bool:
+    """Whether a refusal may be about the batch's options, so that it says nothing of the account."""
+    refused = isinstance(error, ProviderPaused) and error.status in REFUSED_OPTIONS
+    return refused and bool(special_options(options))
 
 
 @attrs.define(kw_only=True)
@@ -53,6 +75,7 @@ class Account:
     reason: str | None = None
     retry_at: datetime | None = None
     failures: int = 0  # in a row
+    organization: int | None = None  # whose submission was the last that did not go through
     cleared_by_polls: bool = False  # whether a poll that is answered shows that the account works again
 
     def is_open(self, now: datetime) -> bool:
@@ -63,6 +86,7 @@ class Account:
         """A submission went through. Returns whether that changes the state."""
         changed = self.state != ACTIVE
         self.state, self.reason, self.retry_at, self.failures = ACTIVE, None, None, 0
+        self.organization = None
         self.cleared_by_polls = False
         return changed
 

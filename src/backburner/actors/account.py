@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from random import Random
 from typing import Any
@@ -17,7 +17,7 @@ from backburner.leadership import Mandate
 from backburner.storage.database import Database
 from backburner.storage.facts import ProviderState, provider_states, set_provider
 from backburner.storage.fence import fenced
-from backburner.submission import ACTIVE, Account
+from backburner.submission import ACTIVE, PAUSED, Account, Options, is_about_options, special_options
 
 log = structlog.get_logger()
 
@@ -53,6 +53,8 @@ class AccountKeeper:
     clock: Clock
     random: Random
     account: Account = attrs.field(factory=Account)
+    #: The same for each set of options with which the provider has refused a batch.
+    with_options: dict[Options, Account] = attrs.field(factory=dict)
 
     async def show(self) -> None:
         """Write down how the account stands."""
@@ -70,12 +72,29 @@ class AccountKeeper:
                 self.account.succeeded()
         return self.account.is_open(self.clock.now())
 
-    def turned_away(self, error: ProviderError) -> datetime:
+    @property
+    def rather_not(self) -> int | None:
+        """The organization whose batch paused the account: another one's tells more."""
+        return self.account.organization if self.account.state == PAUSED else None
+
+    def held_until(self, options: Mapping[str, str]) -> datetime | None:
+        """When a batch with these options may be tried, if the provider has refused them; None: at once."""
+        held = self.with_options.get(special_options(options))
+        return None if held is None or held.is_open(self.clock.now()) else held.retry_at
+
+    def options_refused(self, error: ProviderError, options: Mapping[str, str]) -> datetime:
+        """The provider refused a batch for its options. Returns when one with them may be tried again."""
+        held = self.with_options.setdefault(special_options(options), Account())
+        return held.failed(error, self.clock.now(), self.random)
+
+    def turned_away(self, error: ProviderError, organization: int | None = None) -> datetime:
         """A submission did not go through. Returns when the next one may be tried. To be shown by the caller."""
+        self.account.organization = organization
         return self.account.failed(error, self.clock.now(), self.random)
 
-    async def accepted(self) -> None:
-        """A submission went through."""
+    async def accepted(self, options: Mapping[str, str]) -> None:
+        """A submission with these options went through."""
+        self.with_options.pop(special_options(options), None)
         if self.account.succeeded():
             await self.show()
 
@@ -84,7 +103,7 @@ class AccountKeeper:
         if self.account.poll_answered():
             await self.show()
 
-    async def poll_refused(self, error: ProviderPaused) -> None:
-        """A poll was refused until a person acts."""
-        if self.account.poll_refused(error, self.clock.now(), self.random):
+    async def poll_refused(self, error: ProviderPaused, options: Mapping[str, str]) -> None:
+        """A poll of batches with these options was refused until a person acts."""
+        if not is_about_options(error, options) and self.account.poll_refused(error, self.clock.now(), self.random):
             await self.show()

@@ -103,7 +103,7 @@ class Ingest:
             await self.writes.durable(BatchLost(term=self.mandate.term, batch_key=batch.key, at=self.clock.now()))
             return
         if isinstance(error, ProviderPaused):
-            await self.keeper.poll_refused(error)
+            await self.keeper.poll_refused(error, batch.options)
         log.warning("reading results failed", batch=batch.id, error=str(error), failures=batch.poll_failures + 1)
         reason = problem("results_unavailable", str(error), batch.error, self.clock.now())
         await self._fail(batch, reason, getattr(error, "retry_after", None), since)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from random import Random
 from typing import Any
@@ -24,6 +24,7 @@ from backburner.leadership import Mandate
 from backburner.model import ProviderBatch
 from backburner.polling import Quiet, after_denial, after_failure, next_poll
 from backburner.providers.base import BatchRef, BatchView, Provider
+from backburner.submission import is_about_options
 
 log = structlog.get_logger()
 
@@ -140,19 +141,22 @@ class Poller:
             log.error("provider batch is lost", batch=batch.id, provider_batch_id=batch.provider_batch_id)
             await self.writes.durable(BatchLost(term=self.mandate.term, batch_key=batch.key, at=self.clock.now()))
             return False
-        await self.mind(error)
+        await self.mind(error, batch.options)
         log.warning("poll failed", batch=batch.id, error=str(error), failures=batch.poll_failures + 1)
         retry_after = error.retry_after if isinstance(error, ProviderUnavailable) else None
         await self._postpone(batch, problem_of(error, batch.error, self.clock.now()), retry_after, since)
         return False
 
-    async def mind(self, error: ProviderError) -> None:
-        """What one was told concerns the others too: a rate limit, or an account that does not work."""
+    async def mind(self, error: ProviderError, options: Mapping[str, str]) -> None:
+        """What one was told concerns the others too: a rate limit, or an account that does not work.
+
+        Not what was said of a batch, or a listing, with options that others do not have.
+        """
         if isinstance(error, ProviderUnavailable) and error.retry_after is not None:
             self.quiet.ask(error.retry_after, self.clock.monotonic(), longest=self.interval)
-        if isinstance(error, ProviderPaused):
+        if isinstance(error, ProviderPaused) and not is_about_options(error, options):
             self.quiet.ask(self.interval, self.clock.monotonic(), longest=self.interval)
-            await self.keeper.poll_refused(error)
+            await self.keeper.poll_refused(error, options)
 
     async def broke(self, batch: ProviderBatch) -> None:
         """Looking at this batch failed in a way that nobody foresaw: it waits as after any failure."""

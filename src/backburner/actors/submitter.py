@@ -28,7 +28,7 @@ from backburner.errors import (
     SubmissionTooLarge,
     SubmissionUnknown,
 )
-from backburner.holds import problem_of
+from backburner.holds import HoldCode, problem, problem_of
 from backburner.ids import Ids
 from backburner.leadership import Mandate
 from backburner.model import ProviderBatch
@@ -39,7 +39,7 @@ from backburner.storage import batches, candidates, divisions, submissions
 from backburner.storage.database import Database
 from backburner.storage.facts import is_polling
 from backburner.storage.fence import fenced
-from backburner.submission import choose
+from backburner.submission import choose, is_about_options
 from backburner.wire import wire_id
 
 log = structlog.get_logger()
@@ -122,7 +122,7 @@ class Submitter:
         if not ours:
             return None
         queued = await self.database.read(candidates.queued_items, self.provider.name)
-        chosen = choose(ours, queued, most_queued=self.most_queued)
+        chosen = choose(ours, queued, most_queued=self.most_queued, rather_not=self.keeper.rather_not)
         return None if chosen is None else chosen.key
 
     # --- one submission ------------------------------------------------------------------------------------
@@ -134,6 +134,11 @@ class Submitter:
             return
         if batch.division.words is not None:
             await self._divided(divisions.go_on, batch)
+            return
+        if (until := self.keeper.held_until(options)) is not None:
+            words = "The provider has refused another batch with these options."
+            reason = problem(HoldCode.OPTIONS_REFUSED, words, batch.error, self.clock.now())
+            await self._write(submissions.hold_back, key, until=until, error=reason)
             return
         term = self.mandate.term
         # Everything that can fail without consequences is behind us: from here on the outcome counts.
@@ -165,7 +170,7 @@ class Submitter:
             now = self.clock.now()
             reason = problem_of(error, batch.error, now)
             await self._write(submissions.set_unknown, batch.key, look_at=now, error=reason)
-            self.keeper.turned_away(error)
+            self.keeper.turned_away(error, batch.organization_key)
             await self.keeper.show()
         else:
             await self._attach(batch, view, response=view.raw)
@@ -200,16 +205,20 @@ class Submitter:
         if batch.division != WHOLE:
             await self._write(divisions.wake, batch.key, now=now)
         self.submitted()
-        await self.keeper.accepted()
+        await self.keeper.accepted(batch.options)
 
     async def _adopt(self, batch: ProviderBatch, view: BatchView) -> None:
         await self._attach(batch, view, response=None)
 
     async def _postpone(self, batch: ProviderBatch, error: ProviderError) -> None:
         now = self.clock.now()
-        until = self.keeper.turned_away(error)
+        if is_about_options(error, batch.options):
+            until = self.keeper.options_refused(error, batch.options)
+            reason = problem(HoldCode.OPTIONS_REFUSED, str(error), batch.error, now)
+        else:
+            until = self.keeper.turned_away(error, batch.organization_key)
+            reason = problem_of(error, batch.error, now)
         log.warning("submission turned away", batch=batch.id, error=str(error), until=str(until))
-        reason = problem_of(error, batch.error, now)
         await self._write(submissions.postpone, batch.key, until=until, error=reason, now=now, ids=self.ids)
         await self.keeper.show()
         self.ended()
@@ -228,10 +237,10 @@ class Submitter:
         self.ended()
 
     async def _interrupted(self, batch: ProviderBatch, error: SubmissionInterrupted) -> None:
-        until = self.keeper.turned_away(error)
+        until = self.keeper.turned_away(error, batch.organization_key)
         log.warning("upload broke off", batch=batch.id, error=str(error), until=str(until))
-        problem = problem_of(error, batch.error, self.clock.now())
-        await self._divided(divisions.interrupted, batch, until=until, error=problem)
+        reason = problem_of(error, batch.error, self.clock.now())
+        await self._divided(divisions.interrupted, batch, until=until, error=reason)
         await self.keeper.show()
         self.ended()
 

@@ -140,7 +140,7 @@ class Ticker:
         except ProviderError as error:
             cycle.errors += 1
             log.warning("listing provider batches failed", error=str(error))
-            await self.poller.mind(error)
+            await self.poller.mind(error, options)
             return {}
 
     async def _poll(self, batch: ProviderBatch, view: BatchView | None, cycle: Cycle, readers: trio.Nursery) -> None:

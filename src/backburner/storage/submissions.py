@@ -36,6 +36,15 @@ def postpone(tx: sa.Connection, key: int, *, until: datetime, error: Any, now: d
         drop_if_stopping(tx, row.job_id, [key], now=now, ids=ids)
 
 
+def hold_back(tx: sa.Connection, key: int, *, until: datetime, error: Any) -> None:
+    """A planned batch is not sent for now."""
+    tx.execute(
+        sa.update(provider_batches)
+        .where(provider_batches.c.id == key, provider_batches.c.status == BatchStatus.PLANNED)
+        .values(next_poll_at=until, error=error)
+    )
+
+
 def drop_if_stopping(tx: sa.Connection, job_key: int, keys: Collection[int], *, now: datetime, ids: Ids) -> None:
     """Close planned batches if their job is being ended."""
     stopping = tx.execute(sa.select(jobs.c.stopping).where(jobs.c.id == job_key).with_for_update()).scalar_one()
