@@ -144,8 +144,10 @@ def test_migrations_may_take_as_long_as_they_take(postgres_database):
             "CREATE FUNCTION watch.note() RETURNS event_trigger LANGUAGE plpgsql AS "
             "$$ BEGIN INSERT INTO watch.seen SELECT current_setting('statement_timeout'); END $$"
         )
+        admin.execute("ALTER ROLE postgres SET statement_timeout = '7s'")
         admin.execute("CREATE EVENT TRIGGER note ON ddl_command_start EXECUTE FUNCTION watch.note()")
         maintenance.upgrade(postgres_database, now=NOW)
+        admin.execute("ALTER ROLE postgres RESET statement_timeout")
         assert admin.execute("SELECT DISTINCT timeout FROM watch.seen").fetchall() == [("0",)]
 
 
@@ -217,8 +219,9 @@ async def test_behind_a_pooler_nobody_leads_and_anything_may_have_changed_now_an
         assert await office.campaign() is None
         assert "database_direct_url" in str(office.refusal)
         feed = NotificationFeed(pooler)
-        async with feed.listening():
-            assert await feed.next() == [WORK, ALL]
+        with trio.fail_after(30):
+            async with feed.listening():
+                assert await feed.next() == [WORK, ALL]
 
 
 async def test_migrations_of_two_behind_a_pooler_leave_no_lock(pooler, postgres_server):
