@@ -228,3 +228,25 @@ def test_modules_stay_small_and_say_what_they_are_for():
     silent = {module for module, tree in TREES.items() if tree.body and not ast.get_docstring(tree)}
     assert too_long <= {"backburner.storage.migrations.versions.0001_first_schema"}
     assert silent == set()
+
+
+#: Who opens connections to a database. Everybody else would forget what each of them needs.
+OPENERS = {
+    "create_engine": {"backburner.storage.postgresql", "backburner.storage.sqlite"},
+    "connect": {"backburner.storage.sessions", "backburner.storage.line"},
+}
+
+
+def opened_by(module: str) -> set[str]:
+    """Which of these calls a module makes: `create_engine`, and `connect` of PostgreSQL's driver."""
+    called = [node.func for node in ast.walk(TREES[module]) if isinstance(node, ast.Call)]
+    found = {call.attr for call in called if isinstance(call, ast.Attribute) and call.attr == "create_engine"}
+    knows_driver = any(name.partition(".")[0] == "psycopg" for name in imports(TREES[module]))
+    if knows_driver and any(isinstance(call, ast.Attribute) and call.attr == "connect" for call in called):
+        found.add("connect")
+    return found
+
+
+def test_connections_are_opened_in_few_places():
+    found = {call: {module for module in MODULES if call in opened_by(module)} for call in OPENERS}
+    assert found == OPENERS

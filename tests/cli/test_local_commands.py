@@ -249,3 +249,10 @@ def test_a_key_is_not_written_beside_a_server_at_work(terminal, database, tmp_pa
     ):
         ran = terminal.run("keys", "create", "--local", "--database", database)
     assert (ran.code, "process 4711" in ran.err) == (1, True)
+
+
+def test_a_direct_way_beside_a_sqlite_file_is_refused(terminal, tmp_path):
+    terminal.environ["BACKBURNER_DATABASE_DIRECT_URL"] = "postgresql://h/x"
+    ran = terminal.run("serve", "--database", f"sqlite:///{tmp_path / 'jobs.db'}", "--port", "0")
+    assert (ran.code, ran.err.count("\n")) == (2, 1)
+    assert "database_direct_url" in ran.err
