@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import secrets
 import socket
+import struct
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -18,6 +22,10 @@ import trio
 from backburner.forks import hide_from_children
 
 LARGEST = 65_536  # bytes of one report
+_IS_LINUX = sys.platform.startswith("linux")
+_CREDENTIALS = struct.Struct("3i")  # process, user and group of who sent a datagram
+_SCM_CREDENTIALS = 2  # of unix(7)
+_ABOUT = socket.CMSG_SPACE(_CREDENTIALS.size)  # bytes
 
 
 @attrs.define(kw_only=True)
@@ -59,6 +67,22 @@ class RemoteContext:
                 self.log.debug("progress dropped", error=str(error))
 
 
+@contextmanager
+def _place() -> Iterator[str]:
+    """The address of a socket that nobody else has. On Linux it is no file, so a killed server leaves none behind."""
+    if _IS_LINUX:
+        yield f"\0backburner-{secrets.token_hex(16)}"
+        return
+    with tempfile.TemporaryDirectory(prefix="backburner-") as folder:
+        yield str(Path(folder) / "reports")
+
+
+def _is_ours(about: list[tuple[int, int, bytes]]) -> bool:
+    """Whether a process of our own user sent it: what is no file has no mode that would keep others away."""
+    senders = [_CREDENTIALS.unpack(data)[1] for _, kind, data in about if kind == _SCM_CREDENTIALS]
+    return not _IS_LINUX or senders == [os.geteuid()]
+
+
 @attrs.define(eq=False)
 class Reports:
     """Receives reports and hands them to who listens for their token."""
@@ -69,12 +93,10 @@ class Reports:
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
         """Reports arrive inside the block."""
-        with (
-            tempfile.TemporaryDirectory(prefix="backburner-") as folder,
-            trio.socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as inbox,
-        ):
-            self._address = str(Path(folder) / "reports")
+        with _place() as self._address, trio.socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as inbox:
             hide_from_children(inbox)
+            if _IS_LINUX:
+                inbox.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
             await inbox.bind(self._address)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._receive, inbox)
@@ -94,7 +116,9 @@ class Reports:
 
     async def _receive(self, inbox: trio.socket.SocketType) -> None:
         while True:
-            report = await inbox.recv(LARGEST)
+            report, about, _, _ = await inbox.recvmsg(LARGEST, _ABOUT)
+            if not _is_ours(about):
+                continue
             try:
                 token, word = msgspec.json.decode(report, type=tuple[str, dict[str, Any]])
             except msgspec.DecodeError:
