@@ -8,6 +8,7 @@ import logging
 
 import pytest
 import structlog
+from tests.world import open_world, params
 
 from backburner import logs
 from backburner.setting_fields import SettingError
@@ -56,6 +57,28 @@ def test_the_standard_librarys_records_take_the_same_way():
 def test_chatty_libraries_are_heard_only_when_debugging():
     assert lines(httpx2="HTTP Request") == []
     assert len(lines(level="debug", httpx2="HTTP Request")) == 1
+
+
+def test_only_our_own_modules_and_the_users_are_heard_below_info(monkeypatch):
+    stream = io.StringIO()
+    logs.configure(level="debug", log_format="json", stream=stream, app="mine.handlers:app")
+    logging.getLogger("anthropic").setLevel(logging.DEBUG)  # as ANTHROPIC_LOG=debug does
+    for name in ("anthropic._base_client", "httpcore2.http11", "somebody", "mine.tools", "backburner.system"):
+        logging.getLogger(name).debug("from %s", name)
+    assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == [
+        "from mine.tools",
+        "from backburner.system",
+    ]
+
+
+async def test_no_prompt_is_logged_at_any_level(autojump_clock):
+    stream = io.StringIO()
+    logs.configure(level="debug", log_format="json", stream=stream)
+    async with open_world() as world, world.instance() as system:
+        job = await world.submit([params("tell me of the canary")])
+        assert (await world.ended(system, job)).counts.succeeded == 1
+    assert "canary" not in stream.getvalue()
+    assert stream.getvalue() != ""
 
 
 def test_events_below_the_level_are_dropped():

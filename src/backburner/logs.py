@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import logging.handlers
 import sys
+from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TextIO
@@ -17,6 +18,7 @@ from backburner.private_files import make_private
 from backburner.redaction import redacted
 from backburner.setting_fields import SettingError
 
+_PROGRAM = "backburner"  # what our loggers' names begin with
 #: Libraries that tell of every request or step at `info`.
 _CHATTY = ("httpx2", "httpcore2", "hypercorn", "quart", "alembic", "anthropic", "trio_asyncio", "asyncio")
 #: Text that may have more than one line.
@@ -30,8 +32,13 @@ _SHARED: list[Processor] = [
 ]
 
 
-def configure(*, level: str, log_format: str, file: str | None = None, stream: TextIO | None = None) -> None:
+def configure(
+    *, level: str, log_format: str, file: str | None = None, stream: TextIO | None = None, app: str | None = None
+) -> None:
     """Send events of `level` and above to `file` if given, else to `stream` (standard error).
+
+    What libraries say below `info` is not shown at any level: it may be whole requests, with prompts and headers.
+    `app` names the user's module, which is no library.
 
     May be called again; the last call counts. Raises SettingError when the file cannot be written.
     """
@@ -42,12 +49,23 @@ def configure(*, level: str, log_format: str, file: str | None = None, stream: T
     for old in root.handlers[:]:
         root.removeHandler(old)
         old.close()
+    own = (_PROGRAM, *([app.partition(":")[0].partition(".")[0]] if app else []))
+    handler.addFilter(partial(_is_discreet, own))
     root.addHandler(handler)
-    root.setLevel(threshold)
+    # Not even made, as far as loggers can be told: some put together a whole request for it.
+    root.setLevel(max(threshold, logging.INFO))
+    for name in own:
+        logging.getLogger(name).setLevel(threshold)
+    chatty = logging.INFO if threshold <= logging.DEBUG else max(threshold, logging.WARNING)
     for name in _CHATTY:
-        logging.getLogger(name).setLevel(threshold if threshold <= logging.DEBUG else max(threshold, logging.WARNING))
+        logging.getLogger(name).setLevel(chatty)
     logging.captureWarnings(True)
     _configure_structlog(threshold)
+
+
+def _is_discreet(own: tuple[str, ...], record: logging.LogRecord) -> bool:
+    """A library may also have set its level itself, as Anthropic's does by ANTHROPIC_LOG."""
+    return record.levelno >= logging.INFO or record.name.partition(".")[0] in own
 
 
 def _configure_structlog(threshold: int) -> None:

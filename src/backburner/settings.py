@@ -88,7 +88,11 @@ class Settings(ServerSettings):
     )
 
     # Logs
-    log_level: str = setting(choice("debug", "info", "warning", "error"), "info", "The least important events shown.")
+    log_level: str = setting(
+        choice("debug", "info", "warning", "error"),
+        "info",
+        "The least important events shown; of libraries none below `info`, since they would show prompts.",
+    )
     log_format: str = setting(choice("text", "json"), "text", "One line of text or one JSON object for each event.")
     log_file: str | None = setting(
         text(r".+", "a path", optional=True), None, "Write events to this file instead of to standard error."

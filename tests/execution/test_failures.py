@@ -35,6 +35,12 @@ def test_an_error_says_its_type_and_place():
     assert "in fail" in found.details["traceback"][-1]
 
 
+def test_an_error_does_not_tell_where_on_the_server_its_code_is():
+    places = raised(ValueError("x")).details["traceback"]
+    assert places[0].startswith("backburner/execution/failures.py:")
+    assert places[1].startswith("tests/execution/test_failures.py:")
+
+
 def test_a_group_is_recorded_part_by_part():
     inner = ExceptionGroup("inner", [KeyError("k"), OSError("disk")])
     found = raised(ExceptionGroup("outer", [ValueError("v"), inner]))

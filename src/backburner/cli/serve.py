@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import attrs
 import click
+import structlog
 import trio
 
 from backburner import logs
@@ -19,6 +22,8 @@ from backburner.setting_fields import SettingError
 from backburner.settings import Settings
 from backburner.storage.backups import belongs_to
 from backburner.storage.urls import sqlite_file
+
+log = structlog.get_logger()
 
 
 @click.command()
@@ -44,14 +49,38 @@ def serve(world: World, /, config: Path | None, profile: str | None, **overrides
     """Run a server until Ctrl-C or SIGTERM. Every setting also has an environment variable: docs/settings.md.
 
     The first start makes the database, an organization and an admin key, printed once and saved to a profile.
+    SIGHUP opens the log file anew and reads log_level again.
     """
     settings = configured(world, config, overrides)
     _check_log_file(settings)
-    logs.configure(level=settings.log_level, log_format=settings.log_format, file=settings.log_file)
+    _log_to(settings, level=settings.log_level)
     as_json = settings.log_format == "json"
     keeps = partial(announce_key, profiles=world.profiles(profile), as_json=as_json)
-    trio.run(partial(process.serve, settings, on_key=keeps, on_ready=partial(announce, as_json=as_json)))
+    again = partial(_read_again, settings, lambda: configured(world, config, overrides))
+    told = {"on_key": keeps, "on_ready": partial(announce, as_json=as_json), "on_hangup": again}
+    trio.run(partial(process.serve, settings, **told))
     return Exit.OK
+
+
+def _read_again(started: Settings, load: Callable[[], Settings]) -> None:
+    """Open the log file anew, take its level from the settings as they are now, and say what needs a restart."""
+    try:
+        found = load()
+        _log_to(started, level=found.log_level)
+    except SettingError as error:
+        log.error("settings not read again", error=str(error))  # noqa: TRY400  # it says which, and there is no more
+        return
+    log.info("settings read again", log_level=found.log_level, need_restart=_need_restart(started, found))
+
+
+def _need_restart(started: Settings, found: Settings) -> list[str]:
+    """The names of the settings that are not as they were, but for the one that is taken over."""
+    names = [field.name for field in attrs.fields(Settings) if field.name != "log_level"]
+    return [name for name in names if getattr(found, name) != getattr(started, name)]
+
+
+def _log_to(settings: Settings, *, level: str) -> None:
+    logs.configure(level=level, log_format=settings.log_format, file=settings.log_file, app=settings.app)
 
 
 def _check_log_file(settings: Settings) -> None:

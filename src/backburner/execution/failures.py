@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import sys
 import threading
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
@@ -176,13 +178,20 @@ def leaves(error: BaseException) -> list[BaseException]:
     return [leaf for part in error.exceptions for leaf in leaves(part)]
 
 
+def _place(file: str) -> str:
+    """A source file as seen from where Python found it: whoever sees the error need not know the server's folders."""
+    roots = [root for entry in sys.path if entry and file.startswith(root := entry.rstrip(os.sep) + os.sep)]
+    return file[len(max(roots, key=len)) :] if roots else file.rpartition(os.sep)[2]
+
+
 def described(error: BaseException) -> dict[str, Any]:
     """Type, message, where it was raised, the parts of a group and the cause, as JSON."""
     found: dict[str, Any] = {
         "type": type(error).__name__,
         "message": _text(error),
         "traceback": [
-            f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in traceback.extract_tb(error.__traceback__)
+            f"{_place(frame.filename)}:{frame.lineno} in {frame.name}"
+            for frame in traceback.extract_tb(error.__traceback__)
         ][-MOST_FRAMES:],
     }
     if isinstance(error, BaseExceptionGroup):

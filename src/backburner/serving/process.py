@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import sys
-import threading
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, closing
 from functools import partial
@@ -31,6 +29,7 @@ from backburner.serving.database import (
 from backburner.serving.front import Front
 from backburner.serving.origins import Origins
 from backburner.serving.provider import loaded, preload, provider_for
+from backburner.serving.signals import Signals
 from backburner.serving.wiring import make_system
 from backburner.settings import Settings
 from backburner.storage.database import Database
@@ -39,7 +38,6 @@ T = TypeVar("T")
 
 log = structlog.get_logger()
 
-LAST_SECONDS = 3.0  # for what is left after an ordered stop was cut short
 #: Seconds that a thread may keep the interpreter while another waits for it. A query gives it up some twenty times, and
 #: with Python's 5 ms each time a busy event loop made one read of 0.5 ms take 107 ms; with this it takes 9.
 SWITCH_INTERVAL = 0.0005
@@ -69,11 +67,19 @@ def _forget(_url: str, _key: str) -> None:
     """For who reads the key off `Ready`."""
 
 
+def _nothing_to_read() -> None:
+    log.info("settings are not read again", reason="they came from code")
+
+
 async def serve(
-    settings: Settings, *, on_ready: Callable[[Ready], None], on_key: Callable[[str, str], None] = _forget
+    settings: Settings,
+    *,
+    on_ready: Callable[[Ready], None],
+    on_key: Callable[[str, str], None] = _forget,
+    on_hangup: Callable[[], None] = _nothing_to_read,
 ) -> None:
-    """Serve until SIGTERM or SIGINT, then stop in order; a second signal stops at once. Asked to stop before it serves,
-    it returns without.
+    """Serve until SIGTERM or SIGINT, or the loss of the terminal, then stop in order; a second signal stops at once.
+    Asked to stop before it serves, it returns without. SIGHUP calls `on_hangup`.
 
     `on_key` is called with url and admin key at the first start, as soon as the key exists: there is no other copy.
 
@@ -85,36 +91,14 @@ async def serve(
     stop = trio.Event()
     with trio.CancelScope() as whole:
         async with trio.open_nursery() as nursery:
-            await nursery.start(_watch_signals, stop, whole)
-            nursery.start_soon(_bound_the_stop, stop, whole, settings.shutdown_grace_seconds)
+            signals = Signals(stop=stop, whole=whole, read_again=on_hangup)
+            await nursery.start(signals.watch)
+            nursery.start_soon(signals.bound_the_stop, settings.shutdown_grace_seconds)
             async with AsyncExitStack() as stack:
                 await _run(settings, origins, stop, stack, _Told(on_ready=on_ready, on_key=on_key))
             nursery.cancel_scope.cancel()
     if whole.cancelled_caught:
         raise StoppedShort("The ordered stop was cut short; nothing that was answered is lost.")
-
-
-async def _watch_signals(
-    stop: trio.Event, whole: trio.CancelScope, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-) -> None:
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        task_status.started()
-        async for number in signals:
-            log.info("asked to stop", signal=signal.Signals(number).name)
-            if stop.is_set():
-                whole.cancel(reason="second signal")
-            stop.set()
-
-
-async def _bound_the_stop(stop: trio.Event, whole: trio.CancelScope, grace: float) -> None:
-    await stop.wait()
-    await trio.sleep(grace)
-    log.error("the ordered stop took too long and is cut short", grace_seconds=grace)
-    # A task that shields itself holds up even that: then the process goes without it.
-    last = threading.Timer(LAST_SECONDS, os._exit, args=(1,))
-    last.daemon = True
-    last.start()
-    whole.cancel(reason="shutdown_grace_seconds are over")
 
 
 @attrs.frozen(kw_only=True)
