@@ -64,9 +64,8 @@ class GivenUp(Invariant):
             self.broken(f"{row['public_id']} was closed as {row['fill']}, {row['error']}: {job['public_id']} goes on")
 
     def _was_refused(self, row: Row) -> bool:
-        """What these clients ask for is refused only as too large, where nothing is left to be divided."""
-        too_large = any("413" in rule for rule in self.world.profile.provider_faults)
-        return too_large and row["item_count"] == 1 and row["nonce"] not in self.world.account.made
+        """Only a single item is, that was never made: too large, or marked to be refused."""
+        return row["item_count"] == 1 and row["nonce"] not in self.world.account.made
 
 
 @attrs.define(eq=False)
