@@ -38,7 +38,7 @@ def waiting_jobs(tx: sa.Connection, provider: str) -> list[int]:
     return sorted(found)
 
 
-_HELD = sa.select(jobs.c.id).where(jobs.c.hold.is_not(None), jobs.c.items_total.is_not(None))
+_HELD = sa.select(jobs.c.id).where(is_active(), jobs.c.hold.is_not(None), jobs.c.items_total.is_not(None))
 _OPEN = sa.select(provider_batches.c.job_id).where(is_open()).distinct()
 _IN_TROUBLE = _OPEN.where(provider_batches.c.error.is_not(None))
 _USED = sa.select(provider_batches.c.provider).where(is_open()).distinct()

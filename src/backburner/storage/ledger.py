@@ -17,7 +17,6 @@ from backburner.storage.tables import conversations, is_to_make, items, jobs, or
 from backburner.storage.turns import make_turns
 
 _PLACE = (tool_calls.c.job_id, tool_calls.c.idx, tool_calls.c.round, tool_calls.c.position)
-_OPEN = (ToolCallState.REQUESTED, ToolCallState.STARTED)
 
 
 @attrs.frozen(kw_only=True)
@@ -83,12 +82,26 @@ def take_on(tx: sa.Connection, places: Sequence[CallPlace], *, epoch: int, now: 
     """Begin these calls, or begin them again; those that are finished or dropped meanwhile are left out."""
     if not places:
         return []
-    tx.execute(
-        sa.update(tool_calls)
-        .where(sa.tuple_(*_PLACE).in_(places), tool_calls.c.state.in_(list(_OPEN)))
-        .values(state=ToolCallState.STARTED, attempt=tool_calls.c.attempt + 1, epoch=epoch, started_at=now)
-    )
+    tx.execute(_BEGIN, [{**_at(place), "term": epoch, "now": now} for place in places])
     return _started(tx, sa.tuple_(*_PLACE).in_(places))
+
+
+_IS_AT = [column == sa.bindparam(f"at_{column.name}") for column in _PLACE]
+# One by one: SQLite finds rows by a list of places only by reading the whole table.
+_BEGIN = (
+    sa.update(tool_calls)
+    .where(*_IS_AT, is_to_make())
+    .values(
+        state=ToolCallState.STARTED,
+        attempt=tool_calls.c.attempt + 1,
+        epoch=sa.bindparam("term"),
+        started_at=sa.bindparam("now"),
+    )
+)
+
+
+def _at(place: CallPlace) -> dict[str, int]:
+    return {f"at_{column.name}": value for column, value in zip(_PLACE, place, strict=True)}
 
 
 def left_started(tx: sa.Connection, *, known: Collection[CallPlace]) -> list[StartedCall]:
@@ -113,7 +126,7 @@ def _started(tx: sa.Connection, wanted: sa.ColumnElement[bool]) -> list[StartedC
             .join(items, sa.and_(items.c.job_id == tool_calls.c.job_id, items.c.idx == tool_calls.c.idx))
             .join(jobs, jobs.c.id == tool_calls.c.job_id)
         )
-        .where(wanted, tool_calls.c.state == ToolCallState.STARTED)
+        .where(wanted, is_to_make(), tool_calls.c.state == ToolCallState.STARTED)
         .order_by(*_PLACE)
     )
     rows = tx.execute(found).all()
@@ -146,10 +159,7 @@ def _call_of(row: Any, agent: AgentOptions, organization_key: int) -> StartedCal
 
 _FINISH = (
     sa.update(tool_calls)
-    .where(
-        *(column == sa.bindparam(f"at_{column.name}") for column in _PLACE),
-        tool_calls.c.state == ToolCallState.STARTED,
-    )
+    .where(*_IS_AT, tool_calls.c.state == ToolCallState.STARTED)
     .values(
         state=ToolCallState.FINISHED,
         result=sa.bindparam("content"),
@@ -169,12 +179,7 @@ def finish_calls(tx: sa.Connection, finished: Sequence[ToolFinished]) -> bool:
     tx.execute(
         _FINISH,
         [
-            {
-                **{f"at_{column.name}": value for column, value in zip(_PLACE, command.place, strict=True)},
-                "content": command.content,
-                "failed": command.is_error,
-                "at": command.at,
-            }
+            {**_at(command.place), "content": command.content, "failed": command.is_error, "at": command.at}
             for command in finished
         ],
     )

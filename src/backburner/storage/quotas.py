@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, time, timedelta
+from itertools import product
+from typing import Any
 
 import attrs
 import sqlalchemy as sa
@@ -67,17 +70,21 @@ def _check_open_jobs(tx: sa.Connection, quotas: Quotas, organization_key: int) -
     most = quotas.open_jobs
     if most is None:
         return
-    # The type is named, so that the index serves.
-    mine = sa.select(jobs.c.id).where(
-        jobs.c.organization_id == organization_key, jobs.c.job_type.in_(list(JobType)), jobs.c.status.in_(list(ACTIVE))
-    )
-    found = tx.execute(sa.select(sa.func.count()).select_from(mine.limit(most).subquery())).scalar_one()
+    mine = sa.union_all(*(sa.select(one.subquery()) for one in _open_jobs(organization_key, most))).limit(most)
+    found = tx.execute(sa.select(sa.func.count()).select_from(mine.subquery())).scalar_one()
     if found >= most:
         raise QuotaExceeded(
             "quota_open_jobs",
             f"The organization has {most:,} open jobs, which is its quota; wait until one ends.",
             retry_after=OPEN_JOBS_RETRY,
         )
+
+
+def _open_jobs(organization_key: int, most: int) -> Iterator[sa.Select[Any]]:
+    """One short range of the index for each type and status; the order, so that no planner takes anything else."""
+    for job_type, status in product(JobType, sorted(ACTIVE)):
+        mine = jobs.c.organization_id == organization_key, jobs.c.job_type == job_type, jobs.c.status == status
+        yield sa.select(jobs.c.id).where(*mine).order_by(jobs.c.public_id).limit(most)
 
 
 def _check_day(
