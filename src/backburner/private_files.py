@@ -9,6 +9,8 @@ from contextlib import suppress
 from itertools import chain, count
 from pathlib import Path
 
+_MAGIC = b"SQLite format 3\0"
+_SIDES = ("-wal", "-shm", "-journal")
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -40,6 +42,20 @@ def others_may_open(path: Path) -> bool:
         return bool(path.stat().st_mode & _OTHERS)
     except OSError:
         return False
+
+
+def is_database(path: Path) -> bool:
+    """Whether a file is a SQLite database, or one that SQLite keeps beside it. For who has no database open itself."""
+    stem = next((path.with_name(path.name.removesuffix(end)) for end in _SIDES if path.name.endswith(end)), path)
+    try:
+        return stem.is_file() and _begins_as_database(stem)
+    except OSError:
+        return False
+
+
+def _begins_as_database(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(_MAGIC)) == _MAGIC
 
 
 def is_same_file(one: Path, other: Path) -> bool:

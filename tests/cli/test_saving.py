@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import io
 import os
+import sqlite3
 import stat
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import httpx2
@@ -24,6 +26,17 @@ def save(terminal, path) -> int:
 
 def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.mark.parametrize("name", ["jobs.db", "jobs.db-wal", "link.db"])
+def test_a_database_is_not_replaced(terminal, tmp_path, name):
+    (tmp_path / "link.db").symlink_to("jobs.db")
+    with closing(sqlite3.connect(tmp_path / "jobs.db")) as live:
+        live.execute("PRAGMA journal_mode=WAL")
+        live.execute("CREATE TABLE mine (x)")
+        before = (tmp_path / "jobs.db").read_bytes(), (tmp_path / "jobs.db-wal").read_bytes()
+        assert save(terminal, tmp_path / name) == 2
+        assert ((tmp_path / "jobs.db").read_bytes(), (tmp_path / "jobs.db-wal").read_bytes()) == before
 
 
 def test_a_new_file_has_the_usual_mode(terminal, tmp_path):

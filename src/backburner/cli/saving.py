@@ -17,6 +17,7 @@ import attrs
 
 from backburner.cli.exits import CommandError, Exit
 from backburner.plain_text import json_text
+from backburner.private_files import is_database
 
 _CHUNK = 1024 * 1024  # bytes
 
@@ -33,6 +34,8 @@ def check_output(path: str) -> None:
         reason = errno.EACCES
     if path != "-" and reason is not None:
         raise CommandError(f"Cannot write {path}: {os.strerror(reason)}.", Exit.USAGE)
+    if path != "-" and is_database(Path(os.path.realpath(path))):
+        raise CommandError(f"Cannot write {path}: it is a database, perhaps a server's; name another file.", Exit.USAGE)
 
 
 @contextmanager
