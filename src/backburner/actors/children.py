@@ -21,6 +21,7 @@ from backburner.storage import jobs
 from backburner.storage.database import Database
 from backburner.storage.handler_jobs import Child, child_of, make_child
 from backburner.storage.items import results_page
+from backburner.storage.patient import PatientDatabase
 from backburner.storage.quotas import UNLIMITED, Quotas
 
 LOOK_EVERY = 5.0  # seconds: a notification of another instance can be lost
@@ -49,13 +50,18 @@ class BatchChildren:
     work: Callable[[], None]  # there is something to submit
     quotas: Quotas = UNLIMITED
 
+    @property
+    def patient(self) -> PatientDatabase:
+        """That the database is away for a moment is no fault of the handler's."""
+        return PatientDatabase(self.database)
+
     def of(self, claim: Claim) -> ClaimChildren:
         return ClaimChildren(self, claim)
 
     async def ended(self, organization_key: int, job_id: str) -> Job:
         with self.database.changes.listening(job_id) as ear:
             while True:
-                job = await self.database.read(jobs.get_job, organization_key, job_id)
+                job = await self.patient.read(jobs.get_job, organization_key, job_id)
                 if job.status.is_terminal:
                     return job
                 await ear.heard(LOOK_EVERY)
@@ -74,7 +80,7 @@ class ClaimChildren:
 
     async def known(self, key: str) -> str | None:
         """The id of the batch that some attempt has made under this key; None when none has."""
-        return await self.common.database.read(child_of, Child(self.claim.job_id, key))
+        return await self.common.patient.read(child_of, Child(self.claim.job_id, key))
 
     async def submit(self, requests: Sequence[Mapping[str, Any]], *, key: str, **options: Any) -> str:
         """The id of the batch with this key, made now if there is none.
@@ -120,7 +126,7 @@ class ClaimChildren:
         )
         child = Child(self.claim.job_id, key, self.claim.token)
         try:
-            child_id = await common.database.write(
+            child_id = await common.patient.write(
                 make_child, child, intake.key, new, planned, now=now, quotas=common.quotas
             )
         except QuotaExceeded as error:
@@ -139,7 +145,7 @@ class ClaimChildren:
         found: list[dict[str, Any]] = []
         after: int | None = -1
         while after is not None:
-            text, after = await self.common.database.read(results_page, job, statuses=(), after=after, limit=PAGE)
+            text, after = await self.common.patient.read(results_page, job, statuses=(), after=after, limit=PAGE)
             found += [msgspec.json.decode(line) for line in text.splitlines()]
         return found
 

@@ -19,6 +19,7 @@ from backburner.signatures import CONTEXT
 from backburner.storage.accounts import signing_secrets
 from backburner.storage.database import Database
 from backburner.storage.ledger import StartedCall
+from backburner.storage.patient import PatientDatabase
 from backburner.times import rfc3339
 from backburner.tool_outcomes import ToolOutcome, failed, returned
 from backburner.webhooks.http_tools import HttpTools
@@ -50,7 +51,7 @@ class Toolbox:
 
     async def _call_server(self, call: StartedCall, spec: ToolSpec, url: str, arguments: dict[str, Any]) -> ToolOutcome:
         now = self.clock.now()
-        secrets = await self.database.read(signing_secrets, call.organization_key, now=now)
+        secrets = await PatientDatabase(self.database).read(signing_secrets, call.organization_key, now=now)
         body = {"type": "tool.call", "timestamp": rfc3339(now), **attrs.asdict(context_of(call))}
         return await self.http.call(
             url,
