@@ -41,6 +41,20 @@ def test_a_batch_is_settled_by_hand(terminal, command, path, body):
     assert ran.err.startswith("batch-1 is ")
 
 
+def test_batches_of_a_provider_that_is_gone_are_moved(terminal):
+    ran = terminal.run("batches", "move", "--from", "sandbox", "--to", "anthropic", answers=[ok({"batches": 3})])
+    assert ran.server.paths == ["POST /v1/admin/providers/sandbox/move-batches"]
+    assert ran.server.bodies == [b'{"to":"anthropic"}']
+    assert ran.err == "3 planned batches of sandbox go to anthropic from now on.\n"
+
+
+def test_batches_of_a_provider_that_is_gone_are_ended_page_by_page(terminal):
+    answers = [ok({"batches": 500, "has_more": True}), ok({"batches": 7, "has_more": False})]
+    ran = terminal.run("batches", "end", "--provider", "sandbox", answers=answers)
+    assert ran.server.paths == ["POST /v1/admin/providers/sandbox/end-batches"] * 2
+    assert ran.err == "507 batches of sandbox are ended.\n"
+
+
 def test_a_batch_whose_fate_is_known_stays_as_it_is(terminal):
     ran = terminal.run("batches", "abandon", "batch-1", answers=[refusal(409, message="No.")])
     assert (ran.code, ran.err) == (1, "Error: No. [req_1]\n")

@@ -77,6 +77,7 @@ async def test_a_poll_can_be_asked_for(api):
         ("GET", "/v1/admin/scheduler/status"), ("POST", "/v1/admin/scheduler/poll"),
         ("POST", "/v1/admin/scheduler/pause"), ("POST", "/v1/admin/scheduler/resume"),
         ("GET", "/v1/admin/batches/unresolved"), ("POST", f"/v1/admin/batches/batch-{'0' * 8}/abandon"),
+        ("POST", "/v1/admin/providers/gone/move-batches"), ("POST", "/v1/admin/providers/gone/end-batches"),
         ("GET", "/metrics"),
     ],
 )  # fmt: skip

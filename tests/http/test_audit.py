@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 import trio
 from tests.http.api import Answer, Api, open_api, request, requests
+from tests.http.test_absent_providers import left_behind
 
 from backburner.api_keys import PREFIX
 from backburner.http.anthropic.ids import batch_id_of, job_id_of
@@ -122,6 +123,13 @@ async def put_part(api: Api, ids: Any) -> Answer:
 
 
 LETTA = {"agent_id": f"agent-{UNKNOWN}", "messages": [{"role": "user", "content": "Hi"}]}
+
+
+async def a_provider(api):
+    await left_behind(api)
+    return "gone"
+
+
 #: Routes that look as if they changed something and only read.
 READING = {"POST /letta/v1/runs/<run_id>/stream"}
 #: Every route that changes something: what has to be there, the request, the action, whether it names its object.
@@ -163,6 +171,12 @@ CHANGES: dict[str, tuple[Any, Any, str]] = {
     ),
     "POST /v1/admin/batches/<batch_id>/poll": (
         unresolved, call("POST", "/v1/admin/batches/{}/poll"), "provider_batch.poll",
+    ),
+    "POST /v1/admin/providers/<provider>/move-batches": (
+        a_provider, call("POST", "/v1/admin/providers/{}/move-batches", {"to": "sandbox"}), "provider.move_batches",
+    ),
+    "POST /v1/admin/providers/<provider>/end-batches": (
+        a_provider, call("POST", "/v1/admin/providers/{}/end-batches"), "provider.end_batches",
     ),
     "GET /v1/webhook-secret": (nothing, call("GET", "/v1/webhook-secret"), "webhook_secret.view"),
     "POST /v1/webhook-secret/rotate": (nothing, call("POST", "/v1/webhook-secret/rotate"), "webhook_secret.rotate"),

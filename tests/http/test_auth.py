@@ -28,6 +28,8 @@ PATHS = [
     ("POST", "/v1/admin/scheduler/pause", "admin"),
     ("GET", "/v1/admin/batches/unresolved", "admin"),
     ("POST", "/v1/admin/batches/x/abandon", "admin"),
+    ("POST", "/v1/admin/providers/x/move-batches", "admin"),
+    ("POST", "/v1/admin/providers/x/end-batches", "admin"),
     ("GET", "/v1/webhook-secret", "admin"),
     ("POST", "/v1/webhook-secret/rotate", "admin"),
     ("GET", "/metrics", "read"),

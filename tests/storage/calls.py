@@ -26,6 +26,7 @@ from backburner.holds import Hold, HoldCode
 from backburner.model import NewItem, PlannedBatch, Principal, SharedItem
 from backburner.states import ACTIVE, BatchStatus, DeliveryStatus, ItemStatus, JobStatus, JobType
 from backburner.storage import (
+    absent,
     accounts,
     agent_requests,
     ahead,
@@ -73,7 +74,7 @@ from backburner.storage.apply import apply_free_commands
 from backburner.storage.fence import fenced
 from backburner.storage.handler_jobs import Child
 from backburner.storage.pages import Cut
-from backburner.storage.tables import requests
+from backburner.storage.tables import provider_batches, requests
 from backburner.storage.work_ends import apply_work
 
 #: What reads history: `db check`, `db restored` and `doctor`, which an operator runs by hand, and the start of a server
@@ -139,6 +140,7 @@ def submitting(stock: Stock) -> None:
     )
     submissions.rule_out(tx, first.key, ["msgbatch_1"], look_at=NOW)
     submissions.postpone(tx, first.key, until=NOW, error=None, now=NOW, ids=stock.ids)
+    submissions.hold_back(tx, first.key, until=NOW, error={"code": "x"})
     for key in (second.key, third.key):
         batches.begin_attempt(tx, key, epoch=1, now=NOW)
     divisions.divide(tx, second.key, now=NOW, ids=stock.ids)
@@ -164,8 +166,12 @@ def waiting(stock: Stock) -> None:
     holds.changed_holds(tx, [job.key], "another", now=NOW)
     holds.set_holds(tx, {job.key: Hold(HoldCode.PROVIDER_ABSENT, NOW, "gone")}, now=NOW)
     holds.waiting_jobs(tx, "another")
-    holds.absent_providers(tx, "another")
     holds.denied_batches(tx, before=NOW)
+    absent.absent_providers(tx, ["another"])
+    other = stock.job(3)
+    tx.execute(sa.update(provider_batches).where(provider_batches.c.job_id == other.key).values(provider="gone"))
+    absent.move_planned(tx, "gone", "vanished", now=NOW)
+    absent.end_batches(tx, "vanished", at_provider=True, now=NOW, ids=stock.ids)
 
 
 def polling(stock: Stock) -> None:

@@ -12,6 +12,7 @@ from backburner.clock import Clock
 from backburner.errors import StorageUnavailable
 from backburner.leadership import Mandate
 from backburner.storage import holds
+from backburner.storage.absent import absent_providers
 from backburner.storage.database import Database
 from backburner.storage.fence import fenced
 
@@ -45,10 +46,10 @@ class Holder:
     async def _warn(self) -> None:
         """Say at the beginning of a term what nobody will ever look at."""
         try:
-            absent = await self.database.read(holds.absent_providers, self.provider)
+            found = await self.database.read(absent_providers, [self.provider])
         except StorageUnavailable:  # doctor says it as well
             return
-        for name, batches in absent.items():
+        for name, batches in found.items():
             log.warning("batches of a provider that is not configured wait", provider=name, batches=batches)
 
     async def _look(self) -> None:

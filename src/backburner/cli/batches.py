@@ -116,6 +116,34 @@ def poll(_world: World, client: Client, batch_id: str, as_json: bool) -> int:
     return _told(client.provider_batch_do(batch_id, "poll"), as_json, f"{batch_id} is looked at now.")
 
 
+@batches.command()
+@click.option("--from", "source", required=True, metavar="PROVIDER", help="One that is not configured any more.")
+@click.option("--to", required=True, metavar="PROVIDER", help="One that is.")
+@json_option
+@with_client
+def move(_world: World, client: Client, source: str, to: str, as_json: bool) -> int:
+    """Have what was planned for a provider that is not configured any more sent to another one."""
+    done = client.provider_do(source, "move-batches", to=to)
+    return _told(done, as_json, f"{done['batches']} planned batches of {source} go to {to} from now on.")
+
+
+@batches.command()
+@click.option("--provider", required=True, metavar="PROVIDER", help="One that is not configured any more.")
+@click.option("--at-provider", is_flag=True, help="Also those that it has: nothing more of them will be read.")
+@json_option
+@with_client
+def end(_world: World, client: Client, provider: str, at_provider: bool, as_json: bool) -> int:
+    """End what was planned for a provider that is not configured any more: its items end as errored.
+
+    `backburner retry` can run them again elsewhere.
+    """
+    ended, more = 0, True
+    while more:
+        done = client.provider_do(provider, "end-batches", at_provider=at_provider)
+        ended, more = ended + done["batches"], done["has_more"]
+    return _told(done | {"batches": ended}, as_json, f"{ended} batches of {provider} are ended.")
+
+
 def _shown(batch: dict[str, Any], as_json: bool) -> int:
     if as_json:
         show_json(batch)

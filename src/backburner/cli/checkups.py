@@ -84,7 +84,9 @@ def _database(settings: Settings) -> Iterator[Finding]:
         yield Finding("database", schema.ok, f"{url}: schema {schema.detail}")
         if file:
             yield Finding("database", True, f"{url}: {maintenance.integrity_finding(settings.database_url).detail}")
-        found = maintenance.look_for_troubles(settings.database_url, now=SystemClock().now())
+        found = maintenance.look_for_troubles(
+            settings.database_url, now=SystemClock().now(), provider=settings.provider_name
+        )
         yield from map(_trouble, found)
         if schema.ok and not found:
             yield Finding("work", True, "no batch, account or webhook needs a person; `backburner db check` counts all")

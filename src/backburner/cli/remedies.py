@@ -35,6 +35,15 @@ def _polling_paused(_: str, _facts: Mapping[str, Any]) -> Remedy:
     return Remedy(text, ("backburner scheduler resume",))
 
 
+def _absent_provider(name: str, facts: Mapping[str, Any]) -> Remedy:
+    text = (
+        f"{facts['batches']} open batches are of the provider {name}, which is not configured any more: nobody submits "
+        "or looks at them. Configure it again; or move what was planned, or end it."
+    )
+    moves = tuple(f"backburner batches move --from {name} --to {other}" for other in facts["configured"])
+    return Remedy(text, (*moves, f"backburner batches end --provider {name}"))
+
+
 def _forgotten(batch: str, facts: Mapping[str, Any]) -> Remedy:
     text = f"{batch} of {facts['job']} is {facts['status']} and has no time for its next look, so nobody looks."
     return Remedy(text, (f"backburner batches poll {batch}",))
@@ -106,6 +115,7 @@ def _time(moment: Any) -> str:
 _REMEDIES: Mapping[str, Callable[[str, Mapping[str, Any]], Remedy]] = {
     "paused_account": _paused_account,
     "polling_paused": _polling_paused,
+    "absent_provider": _absent_provider,
     "forgotten_batch": _forgotten,
     "quarantined_batch": _quarantined,
     "unknown_batch": _unknown,

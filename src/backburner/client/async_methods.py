@@ -112,6 +112,9 @@ class AsyncMethods:
     async def provider_batch_do(self, batch_id: str, action: str, **fields: Any) -> dict[str, Any]:
         return await self._call(operations.provider_batch_do(batch_id, action, fields))
 
+    async def provider_do(self, provider: str, action: str, **fields: Any) -> dict[str, Any]:
+        return await self._call(operations.provider_do(provider, action, fields))
+
     def organizations(self) -> Rows[Organization]:
         return self._all(operations.organizations())
 

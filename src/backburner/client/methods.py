@@ -127,6 +127,10 @@ class Methods:
         """`action` is adopt (with `provider_batch_id`), abandon or poll."""
         return self._call(operations.provider_batch_do(batch_id, action, fields))
 
+    def provider_do(self, provider: str, action: str, **fields: Any) -> dict[str, Any]:
+        """For a provider that is not configured: `action` is move-batches (with `to`) or end-batches."""
+        return self._call(operations.provider_do(provider, action, fields))
+
     def organizations(self) -> Iterator[Organization]:
         """All of them for the operator; their own for other admins."""
         return self._all(operations.organizations())

@@ -89,6 +89,11 @@ def provider_batch_do(batch_id: str, action: str, fields: Mapping[str, Any]) -> 
     return Ask(method="POST", path=path, json=dict(fields) or None, read=an_object)
 
 
+def provider_do(provider: str, action: str, fields: Mapping[str, Any]) -> Ask[dict[str, Any]]:
+    path = f"/v1/admin/providers/{segment(provider)}/{segment(action)}"
+    return Ask(method="POST", path=path, json=dict(fields) or None, read=an_object)
+
+
 def organizations() -> Ask[Page[Organization]]:
     return listing("/v1/admin/organizations", record(Organization), {})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from backburner.http import (
+    absent,
     batches,
     create_batch,
     create_job,
@@ -130,6 +131,9 @@ def _add_provider_batches(routes: Routes) -> None:
     routes.add("POST", f"{one}/adopt", "admin", provider_batches.adopt_batch, "provider_batch.adopt")
     routes.add("POST", f"{one}/abandon", "admin", provider_batches.abandon_batch, "provider_batch.abandon")
     routes.add("POST", f"{one}/poll", "admin", provider_batches.poll_batch, "provider_batch.poll")
+    provider = "/admin/providers/<provider>"
+    routes.add("POST", f"{provider}/move-batches", "admin", absent.move_batches, "provider.move_batches")
+    routes.add("POST", f"{provider}/end-batches", "admin", absent.end_batches, "provider.end_batches")
 
 
 def _add_health(routes: Routes) -> None:

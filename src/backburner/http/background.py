@@ -11,15 +11,14 @@ from backburner.http.services import InstanceStatus, Services
 from backburner.times import rfc3339
 
 
-def background_json(services: Services, instance: InstanceStatus, queue: QueueFigures) -> dict[str, Any]:
-    """Queue, handlers, places, process, and what deserves attention."""
+def background_json(instance: InstanceStatus, queue: QueueFigures) -> dict[str, Any]:
+    """Queue, handlers, places, process."""
     oldest = None if queue.oldest_at is None else rfc3339(queue.oldest_at)
     return {
         "queue": {"waiting": queue.waiting, "claimed": queue.claimed, "oldest_at": oldest},
         "handlers": msgspec.to_builtins(instance.jobs.handlers),
         "places": msgspec.to_builtins(instance.jobs.places),
         "process": None if instance.process is None else msgspec.to_builtins(instance.process),
-        "warnings": background_warnings(services, instance, queue),
     }
 
 

@@ -10,11 +10,11 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from quart import Response, request
 
 from backburner.figures import HandlerFigures, QueueFigures
-from backburner.http.background import background_warnings
 from backburner.http.call import Call, reply
 from backburner.http.envelope import problem
 from backburner.http.query import query
 from backburner.http.services import InstanceStatus, Services
+from backburner.http.warnings import warnings
 from backburner.storage.overview import Overview, overview
 from backburner.storage.work import queue_figures
 
@@ -34,8 +34,8 @@ async def readyz(services: Services) -> Response:
     if reason is not None:
         return problem(503, "not_ready", reason)
     queue = await services.database.read(queue_figures, now=services.clock.now())
-    warnings = background_warnings(services, services.status(), queue)
-    return reply({"status": "ready", "version": services.version, "warnings": warnings})
+    said = await warnings(services, services.status(), queue)
+    return reply({"status": "ready", "version": services.version, "warnings": said})
 
 
 async def metrics(call: Call) -> Response:

@@ -12,6 +12,7 @@ from backburner.http.background import background_json
 from backburner.http.call import Call, reply
 from backburner.http.services import InstanceStatus, Services
 from backburner.http.shapes import scheduler_json
+from backburner.http.warnings import warnings
 from backburner.storage.database import Tx
 from backburner.storage.notifications import announce_work
 from backburner.storage.overview import Overview, ask_to_step_down, overview, pause, resume
@@ -64,7 +65,8 @@ async def _switching(call: Call) -> None:
 async def _status(services: Services) -> dict[str, Any]:
     instance: InstanceStatus = services.status()
     seen, queue = await services.database.read(_seen, now=services.clock.now())
-    return scheduler_json(instance, seen, services.providers) | background_json(services, instance, queue)
+    shown = scheduler_json(instance, seen, services.providers) | background_json(instance, queue)
+    return shown | {"warnings": await warnings(services, instance, queue)}
 
 
 def _seen(tx: Tx, *, now: datetime) -> tuple[Overview, QueueFigures]:

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from backburner.ids import Ids
 from backburner.model import Principal
+from backburner.storage.absent import Decided
 from backburner.storage.accounts import ApiKey
 from backburner.storage.pages import Cut, page_of
 from backburner.storage.tables import audit_log, organizations
@@ -120,6 +121,8 @@ def _id_of(outcome: object) -> str | None:
 
 
 def _detail(outcome: object, made_id: str | None) -> dict[str, Any] | None:
+    if isinstance(outcome, Decided):
+        return {"provider": outcome.provider, "batches": outcome.batches, "moved_to": outcome.moved_to}
     if isinstance(outcome, ApiKey):
         return {"user_id": outcome.user_id, "organization_id": outcome.organization_id, "scopes": list(outcome.scopes)}
     return None if made_id is None else {"made": made_id}

@@ -158,13 +158,6 @@ _SET = (
 )
 
 
-def absent_providers(tx: sa.Connection, provider: str) -> dict[str, int]:
-    """Providers other than this one that have open batches here, and how many."""
-    counted = sa.select(provider_batches.c.provider, sa.func.count()).where(is_open())
-    rows = tx.execute(counted.where(provider_batches.c.provider != provider).group_by(provider_batches.c.provider))
-    return {name: int(number) for name, number in rows}
-
-
 def denied_batches(tx: sa.Connection, *, before: datetime) -> tuple[int, datetime | None]:
     """How many batches the provider has answered nothing but 404 for since a time before this, and since when."""
     count, since = tx.execute(_DENIED, {"before": before}).one()

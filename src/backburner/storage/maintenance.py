@@ -212,12 +212,12 @@ def check(url: str) -> Iterator[Finding]:
         yield _recounted(database)
 
 
-def look_for_troubles(url: str, *, now: datetime) -> list[Trouble]:
-    """What needs a person, as the database shows it. Changes nothing; quick."""
+def look_for_troubles(url: str, *, now: datetime, provider: str) -> list[Trouble]:
+    """What needs a person, as the database shows it, where this provider is configured. Changes nothing; quick."""
     with _database(url) as database, _snapshot(database) as tx:
         if migrate.schema_of(tx) is not migrate.Schema.CURRENT:
             return []
-        return troubles(tx, now=now)
+        return troubles(tx, now=now, configured=[provider])
 
 
 def open_to_others(url: str) -> list[Path]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,6 +10,7 @@ import attrs
 import sqlalchemy as sa
 
 from backburner.states import BatchStatus, DeliveryStatus
+from backburner.storage.absent import absent_providers
 from backburner.storage.batches import POLLED
 from backburner.storage.facts import is_polling, provider_states
 from backburner.storage.statements import sorting
@@ -31,11 +32,15 @@ class Trouble:
     facts: dict[str, Any] = attrs.field(factory=dict)
 
 
-def troubles(tx: sa.Connection, *, now: datetime) -> list[Trouble]:
-    """Everything that is found, up to NAMED of each kind, the most serious first."""
+def troubles(tx: sa.Connection, *, now: datetime, configured: Collection[str] | None = None) -> list[Trouble]:
+    """Everything that is found, up to NAMED of each kind, the most serious first.
+
+    `configured`: the providers that there are; None when that is not known.
+    """
     return [
         *_accounts(tx),
         *_switched_off(tx),
+        *([] if configured is None else _absent(tx, configured)),
         *_forgotten(tx),
         *_undecided(tx, now),
         *_denied(tx, now),
@@ -55,6 +60,12 @@ def _accounts(tx: sa.Connection) -> Iterator[Trouble]:
 def _switched_off(tx: sa.Connection) -> Iterator[Trouble]:
     if not is_polling(tx):
         yield Trouble(kind="polling_paused", subject="polling")
+
+
+def _absent(tx: sa.Connection, configured: Collection[str]) -> Iterator[Trouble]:
+    for name, batches in absent_providers(tx, configured).items():
+        facts = {"batches": batches, "configured": sorted(configured)}
+        yield Trouble(kind="absent_provider", subject=name, facts=facts)
 
 
 def _batches(tx: sa.Connection, *conditions: sa.ColumnElement[bool]) -> Iterator[Any]:

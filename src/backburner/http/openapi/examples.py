@@ -263,6 +263,10 @@ EXAMPLES: Mapping[Any, Any] = {
     of_operators.AbandonedBatch: {
         "id": f"batch-{_UUID}", "object": "provider_batch", "status": "closed", "ended_job_id": f"job-{_UUID}",
     },
+    of_operators.DecidedBatches: {
+        "object": "provider", "name": "sandbox", "batches": 3, "moved_to": "anthropic", "ended_job_ids": [],
+        "has_more": False,
+    },
     of_operators.Health: {"status": "ok", "version": "0.1.0", "warnings": []},
 }  # fmt: skip
 

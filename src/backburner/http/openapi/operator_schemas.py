@@ -162,6 +162,17 @@ class AbandonedBatch(msgspec.Struct):
     ended_job_id: str | None
 
 
+class DecidedBatches(msgspec.Struct):
+    """What was decided about a provider's batches, and about how many of them."""
+
+    object: Literal["provider"]
+    name: str
+    batches: int
+    moved_to: str | None
+    ended_job_ids: list[str]
+    has_more: bool
+
+
 class Health(msgspec.Struct):
     """The process is up, or ready."""
 

@@ -46,6 +46,11 @@ PATH_PARTS: Mapping[str, Mapping[str, Any]] = {
     "run_id": _part("run", "The run's id.", ending="-0"),
     "step_id": _part("step", "The step's id.", ending="-0-1"),
     "file_id": _part("file", "The file's id."),
+    "provider": {
+        "description": "The name of a provider that is not configured.",
+        "schema": {"type": "string", "minLength": 1},
+        "example": "sandbox",
+    },
     "number": {
         "description": "Which part, from 1.",
         "schema": {"type": "integer", "minimum": 1, "maximum": MAX_PARTS},

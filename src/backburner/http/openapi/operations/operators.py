@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from backburner.http import health, job_lists, provider_batches, scheduler
+from backburner.http import absent, health, job_lists, provider_batches, scheduler
 from backburner.http.openapi import operator_schemas as schemas
 from backburner.http.openapi.job_schemas import JobList
 from backburner.http.openapi.operation import Answer, Body, Operation, Operations
@@ -83,6 +83,22 @@ OPERATIONS: Operations = {
         about="Whatever it was waiting for. It is done by whichever instance leads.",
         answers={200: Answer(about="It is due.", type=schemas.UnresolvedBatch)},
         errors={409: "It is final."},
+    ),
+    absent.move_batches: Operation(
+        tag="Operations",
+        summary="Move planned batches of a provider that is not configured any more",
+        about="Another provider is sent them; further rounds of agents go there as well.",
+        bodies=[Body(type=absent.Move, example={"to": "anthropic"})],
+        answers={200: Answer(about="How many were moved.", type=schemas.DecidedBatches)},
+        errors={409: "The provider is configured.", 422: "There is no provider `to`."},
+    ),
+    absent.end_batches: Operation(
+        tag="Operations",
+        summary="End batches of a provider that is not configured any more",
+        about="Their items end as errored, `provider_absent`. Some hundreds at a time: repeat while `has_more`.",
+        bodies=[Body(type=absent.End, example={"at_provider": False})],
+        answers={200: Answer(about="How many were ended.", type=schemas.DecidedBatches)},
+        errors={409: "The provider is configured."},
     ),
     scheduler.step_down: Operation(
         tag="Operations",
