@@ -26,7 +26,14 @@ class StorageUnavailable(TransientError):
 
 
 class StorageReadOnly(StorageUnavailable):
-    """The database answers and takes no writes: it is read-only, a standby, or full."""
+    """The database answers and takes no writes: it is read-only, a standby, or full.
+
+    `by_session` says that it is the session which is read-only: a new one may not be.
+    """
+
+    def __init__(self, message: str, *, by_session: bool = False) -> None:
+        super().__init__(message)
+        self.by_session = by_session
 
 
 class StorageUnusable(BackburnerError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from random import Random
-from typing import Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Concatenate, NoReturn, ParamSpec, Protocol, TypeVar
 
 import attrs
 import sqlalchemy as sa
@@ -133,6 +133,7 @@ class Database:
                 tx.info[CHANGED] = changed
                 return work(tx, *args, **kwargs)
 
+        refused: StorageReadOnly | None = None
         try:
             if self.gate is None:
                 outcome = await self.offload_write(transaction)
@@ -140,12 +141,18 @@ class Database:
                 async with self.gate:
                     outcome = await self.offload_write(transaction)
         except StorageReadOnly as error:
-            self.writability.refusal = str(error)
-            await self.forget_sessions()
-            raise
+            refused = error
+        if refused is not None:
+            await self._refused(refused)
         self.writability.refusal = None
         self.changes.changed(changed)
         return outcome
+
+    async def _refused(self, error: StorageReadOnly) -> NoReturn:
+        self.writability.refusal = str(error)
+        if error.by_session:
+            await self.forget_sessions()
+        raise error
 
     async def forget_sessions(self) -> None:
         """Let whoever comes next have a new session: after a switch-over the old ones may be read-only for good."""

@@ -22,8 +22,8 @@ _RETRYABLE = frozenset({"40001", "40P01", "25P03", "57P05"})
 #: Classes that mean "not now": connection, resources, operator intervention, and single states of others.
 _AWAY_CLASSES = ("08", "53", "57")
 _AWAY = frozenset({"55P03", *_RETRYABLE})
-#: A read-only transaction: that of a session which is older than the demotion of its server. And a full disk.
-_NO_WRITES = frozenset({"25006", "53100"})
+_READ_ONLY = "25006"  # a transaction of a session that is older than the demotion of its server
+_FULL = "53100"  # the disk
 
 _CANNOT_WRITE = sa.text("SELECT current_setting('transaction_read_only') = 'on', pg_is_in_recovery()")
 
@@ -150,8 +150,9 @@ def translate(error: sa.exc.DBAPIError) -> Exception:
     """The domain's error for a database error, or the error itself where it is a bug."""
     if isinstance(error.orig, _driver().errors.InsufficientPrivilege):
         return StorageUnusable(f"PostgreSQL: {_first_line(error)}.")
-    if getattr(error.orig, "sqlstate", None) in _NO_WRITES:
-        return StorageReadOnly(f"PostgreSQL: {_first_line(error)}")
+    state = getattr(error.orig, "sqlstate", None)
+    if state in (_READ_ONLY, _FULL):
+        return StorageReadOnly(f"PostgreSQL: {_first_line(error)}", by_session=state == _READ_ONLY)
     if _is_away(error):
         return StorageUnavailable(f"PostgreSQL: {_first_line(error)}")
     if isinstance(error.orig, _driver().IntegrityError | _driver().DataError):
