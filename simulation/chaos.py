@@ -23,6 +23,7 @@ class Rates:
     lost: float = 0.0  # does not arrive
     unanswered: float = 0.0  # arrives, has its effect, and the answer does not
     late: float = 0.0
+    dragging: float = 0.0  # a pause between two pieces of an upload
     repeated: float = 0.0  # arrives twice, where a proxy may do that
     # the instance
     die_before: float = 0.0  # a transaction, or a message

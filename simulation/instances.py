@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from simulation.world import World
 
 INBOX = 64  # requests that may wait in the backlog of a socket
-REQUEST_TIMEOUT = 30.0  # seconds that a call to the provider may take without progress
+PIECE_BYTES = 256  # of an upload to the provider
 #: What clients call.
 ROUTES = (
     ("POST", "/batches", create_batch.create_batch, "batch.create"),
@@ -188,7 +188,8 @@ class Instance:
         opened = open_anthropic(
             api_key="test",
             base_url="http://sandbox.test",
-            request_timeout=REQUEST_TIMEOUT,
+            request_timeout=self.world.profile.request_timeout,
+            piece_bytes=PIECE_BYTES,
             transport=Wire(self.life, self.world.network, "provider", self.world.account),
             offload=inline,
             name="sandbox",

@@ -82,6 +82,15 @@ class Network:
     settle: float  # seconds for which a submission is looked for
     _context: Context = attrs.field(factory=copy_context)
 
+    async def drag(self, life: Life) -> None:
+        """Between two pieces of an upload."""
+        await trio.lowlevel.checkpoint()
+        if self.chaos.strikes("dragging"):
+            if self.chaos.strikes("freeze"):
+                self.freeze(life)
+            await trio.sleep(self.chaos.delay())
+        await life.goes_on()
+
     def spawn(self, run: Callable[..., Awaitable[Any]], *args: Any) -> None:
         """Start a task of the world, whoever asks for it."""
         self._context.run(self.nursery.start_soon, run, *args)
@@ -140,7 +149,7 @@ class Wire(httpx2.AsyncBaseTransport):
     serve: Serve
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        body = await request.aread()
+        body = await self._read(request)
         await self.life.goes_on()
         if self.life.thawed_at == trio.current_time():
             # Whoever checked its mandate before it was stopped must not act on it now. What a process sends at the
@@ -159,3 +168,15 @@ class Wire(httpx2.AsyncBaseTransport):
         finally:
             self.network.given_up(message)
         return message.response
+
+    async def _read(self, request: httpx2.Request) -> bytes:
+        """The body, piece by piece, as a connection takes it."""
+        length = int(request.headers.get("content-length", 0))
+        body = bytearray()
+        assert isinstance(request.stream, httpx2.AsyncByteStream)
+        async for piece in request.stream:
+            await self.life.goes_on()
+            body += piece
+            if len(body) < length:  # behind the last one nothing is waited for any more
+                await self.network.drag(self.life)
+        return bytes(body)

@@ -69,6 +69,7 @@ class Profile:
     database_outages: tuple[tuple[float, float], ...]  # when, and for how long
     deaf_instances: bool  # they do not hear of each other's changes
     workloads: int
+    request_timeout: float = 30.0  # that a call to the provider may take without progress
 
     @property
     def patience(self) -> float:

@@ -51,6 +51,18 @@ FROZEN = Where(
     profile={"instances": 2, "freezes": ((6.0, 40, 30.0), (14.0, 80, 30.0), (22.0, 20, 30.0)), "faults_last": 120.0},
     workloads=BATCHES,
 )
+#: The same in the middle of an upload, which goes on when the leader wakes.
+UPLOADING = Where(
+    rates={"freeze": 0.03, "dragging": 0.7},
+    profile={
+        "instances": 2,
+        "freezes": ((5.0, 5, 90.0), (12.0, 5, 90.0)),
+        "faults_last": 120.0,
+        "request_timeout": 600.0,
+    },
+    pace={"settle": 20.0},
+    workloads=BATCHES,
+)
 LOST_ANSWERS = Where(faults=LOST_CREATES, workloads=BATCHES)
 UNKNOWN_COMMITS = Where(rates={"unknown": 0.2}, pace={"write_rows": 2}, workloads=BATCHES)
 DYING = Where(rates={"die_before": 0.03, "die_after": 0.03}, workloads=BATCHES)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from simulation.mutants.base import Mutant
-from simulation.where import BATCHES, DYING, FROZEN, LOST_ANSWERS, LOST_CREATES, Where
+from simulation.where import BATCHES, DYING, FROZEN, LOST_ANSWERS, LOST_CREATES, UPLOADING, Where
 
 SUBMITTING = (
     Mutant(
@@ -54,6 +54,22 @@ SUBMITTING = (
         "        cancels = batch.job_stopping is not None and batch.is_recognised\n",
         "        cancels = batch.job_stopping is not None\n",
         Where(faults=LOST_CREATES, workloads=("a_batch_is_cancelled", "a_batch_has_a_deadline")),
+    ),
+    Mutant(
+        "the term is not checked before the last piece",
+        "submissions",
+        "providers/upload.py",
+        "            self._check()\n",
+        "            pass\n",
+        UPLOADING,
+    ),
+    Mutant(
+        "the workspace is dropped",
+        "submissions",
+        "providers/anthropic.py",
+        'WORKSPACE_HEADERS = frozenset({"anthropic-workspace-id"})',
+        "WORKSPACE_HEADERS = frozenset[str]()",
+        test="tests/test_workspaces.py::test_a_lost_answer_in_a_workspace_is_found_there_and_not_bought_again",
     ),
     Mutant(
         "what waits for a person counts as queued",

@@ -30,12 +30,14 @@ class Picky:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
 
-    async def submit(self, requests: Sequence[WireRequest], options: Mapping[str, str]) -> BatchView:
+    async def submit(
+        self, requests: Sequence[WireRequest], options: Mapping[str, str], check: Callable[[], None] = lambda: None
+    ) -> BatchView:
         error = self.judge(requests, options)
         self.log.append((len(requests), error is None))
         if error is not None:
             raise error
-        return await self.inner.submit(requests, options)
+        return await self.inner.submit(requests, options, check)
 
 
 def make_picky(world: World, judge: Judge) -> Log:

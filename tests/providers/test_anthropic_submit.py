@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import cast
 
@@ -25,6 +25,7 @@ from tests.providers.anthropic_fake import (
 )
 
 from backburner.errors import (
+    LeadershipLost,
     ProviderPaused,
     ProviderUnavailable,
     SubmissionInterrupted,
@@ -151,11 +152,17 @@ def large(count: int) -> list[WireRequest]:
     return [WireRequest(custom_id=f"r{n}", params=b'"%b"' % (b"x" * PIECE_BYTES)) for n in range(count)]
 
 
-async def submit_to(transport: httpx2.AsyncBaseTransport, requests: list[WireRequest]) -> str:
+def no_check() -> None:
+    pass
+
+
+async def submit_to(
+    transport: httpx2.AsyncBaseTransport, requests: list[WireRequest], check: Callable[[], None] = no_check
+) -> str:
     async with open_anthropic(
         api_key=KEY, base_url=BASE_URL, request_timeout=TIMEOUT, transport=transport, offload=inline
     ) as provider:
-        return (await provider.submit(requests, {})).provider_batch_id
+        return (await provider.submit(requests, {}, check)).provider_batch_id
 
 
 async def test_a_slow_upload_is_not_a_dead_one(autojump_clock):
@@ -171,6 +178,19 @@ async def test_a_connection_cut_within_the_body_has_made_nothing(count, autojump
 async def test_a_connection_cut_after_the_body_is_unclear(autojump_clock):
     with pytest.raises(SubmissionUnknown):
         await submit_to(Taker(pause=1, pieces=99, failure=httpx2.ReadError("reset")), large(3))
+
+
+async def test_whoever_may_not_submit_any_more_does_not_complete_the_body(autojump_clock):
+    def check() -> None:
+        checked.append(trio.current_time())
+        raise LeadershipLost("The term is over.")
+
+    checked: list[float] = []
+    taker = Taker(pause=1, pieces=99)
+    with pytest.raises(LeadershipLost, match="The term is over"):
+        await submit_to(taker, large(3), check)
+    assert len(checked) == 1
+    assert checked[0] > 3  # a second for each piece that was taken before
 
 
 async def test_an_upload_that_stalls_within_the_body_has_made_nothing(autojump_clock):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from backburner.providers.base import WireRequest
 from backburner.providers.upload import PIECE_BYTES, Upload, encode_requests
 
@@ -29,3 +31,22 @@ async def test_an_upload_knows_its_length_and_when_the_last_piece_was_taken():
     upload = Upload([b"one", b"three"])
     assert upload.length == 8
     assert [(piece, upload.sent) async for piece in upload] == [(b"one", False), (b"three", True)]
+
+
+async def test_the_last_piece_is_handed_on_only_after_a_check():
+    def check():
+        raise LookupError("the term is over")
+
+    upload = Upload([b"one", b"two", b"three"], check)
+    assert [await anext(upload), await anext(upload)] == [b"one", b"two"]
+    with pytest.raises(LookupError):
+        await anext(upload)
+    assert not upload.sent
+    assert isinstance(upload.withheld, LookupError)
+
+
+async def test_an_upload_of_one_piece_is_checked_too_and_only_once():
+    checks = []
+    upload = Upload([b"one"], lambda: checks.append(upload.sent))
+    assert [piece async for piece in upload] == [b"one"]
+    assert (checks, upload.withheld) == ([False], None)

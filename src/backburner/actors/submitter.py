@@ -178,9 +178,10 @@ class Submitter:
     async def _create(self, requests: list[WireRequest], options: Mapping[str, str]) -> BatchView:
         try:
             self.mandate.check()
+            # An upload takes long, and whoever leads after us sends the batch again.
+            return await self.provider.submit(requests, options, self.mandate.check)
         except LeadershipLost as lost:
             raise ProviderUnavailable(str(lost)) from lost
-        return await self.provider.submit(requests, options)
 
     async def _attach(self, batch: ProviderBatch, view: BatchView, *, response: bytes | None) -> None:
         """The provider has the batch: it is polled from now on."""

@@ -29,7 +29,7 @@ from backburner.providers.anthropic_listing import BATCHES_PATH, PAGE_SIZE, Page
 from backburner.providers.anthropic_objects import Unreadable, parse_batch
 from backburner.providers.anthropic_results import DownloadedLines, own_results_url, require_lines
 from backburner.providers.base import MEBIBYTE, BatchRef, BatchView, Found, Limits, ResultLines, Sieve, WireRequest
-from backburner.providers.upload import Upload, encode_requests
+from backburner.providers.upload import PIECE_BYTES, Upload, encode_requests
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -77,6 +77,7 @@ async def open_anthropic(
     transport: httpx2.AsyncBaseTransport | None = None,
     offload: Offload = trio.to_thread.run_sync,
     name: str = "anthropic",
+    piece_bytes: int = PIECE_BYTES,
 ) -> AsyncIterator[AnthropicProvider]:
     """The provider at `base_url`, with one connection pool that is closed on leaving.
 
@@ -87,7 +88,9 @@ async def open_anthropic(
         partial(_make_calls, api_key=api_key, base_url=base_url, patience=request_timeout, transport=transport)
     )
     try:
-        yield AnthropicProvider(calls=calls, base_url=httpx2.URL(base_url), offload=offload, name=name)
+        yield AnthropicProvider(
+            calls=calls, base_url=httpx2.URL(base_url), offload=offload, name=name, piece_bytes=piece_bytes
+        )
     finally:
         await calls.close()  # noqa: ASYNC102  # shielded, with a deadline, by itself  # shielded, with a deadline, by itself
 
@@ -106,14 +109,19 @@ class AnthropicProvider:
     base_url: httpx2.URL
     offload: Offload
     name: str
+    piece_bytes: int = PIECE_BYTES  # of an upload
     limits: Limits = LIMITS
     retention: timedelta = RETENTION
 
-    async def submit(self, requests: Sequence[WireRequest], options: Mapping[str, str]) -> BatchView:
-        upload = Upload(await self.offload(partial(encode_requests, requests)))
+    async def submit(
+        self, requests: Sequence[WireRequest], options: Mapping[str, str], check: Callable[[], None] = lambda: None
+    ) -> BatchView:
+        upload = Upload(await self.offload(partial(encode_requests, requests, self.piece_bytes)), check)
         try:
             answer = await self.calls.upload(BATCHES_PATH, upload, _headers(options, FORWARDED_HEADERS))
         except NoAnswer as lost:
+            if upload.withheld is not None:
+                raise upload.withheld from lost
             raise lost_submission(lost, body_sent=upload.sent) from lost
         if not answer.is_success:
             raise submission_error(answer)

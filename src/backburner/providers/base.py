@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -101,8 +101,13 @@ class Provider(Protocol):
     limits: Limits
     retention: timedelta  # for how long it keeps a batch's results, from the making of the batch
 
-    async def submit(self, requests: Sequence[WireRequest], options: Mapping[str, str]) -> BatchView:
-        """Make one batch. Never repeated by the adapter; the call has one of these outcomes:
+    async def submit(
+        self, requests: Sequence[WireRequest], options: Mapping[str, str], check: Callable[[], None] = ...
+    ) -> BatchView:
+        """Make one batch. `check` is called before what completes the request is sent: then nothing has been made yet,
+        and what it raises is raised.
+
+        Never repeated by the adapter; the call has one of these outcomes:
 
         a view (the batch was made); ProviderUnavailable or ProviderPaused (nothing was made, later it may be);
         SubmissionTooLarge (nothing was made, send less at once); SubmissionRefused (nothing was made, never send this
