@@ -143,6 +143,19 @@ def ports() -> Kind:
     return Kind("port numbers with commas between, or `any`", parse)
 
 
+def pairs(*names: str) -> Kind:
+    """Read as a set of texts, each one of the names or `NAME=VALUE`."""
+
+    def parse(value: object) -> frozenset[str]:
+        listed = value.split(",") if isinstance(value, str) else value
+        found = frozenset(str(pair).strip() for pair in listed) - {""}  # type: ignore[attr-defined]  # else TypeError
+        if any(pair.partition("=")[0] not in names or pair.endswith("=") for pair in found):
+            raise ValueError(value)
+        return found
+
+    return Kind(f"any of {', '.join(names)}, with commas between, each alone or with =VALUE", parse)
+
+
 def _maybe(kind: Kind, optional: bool) -> Kind:
     if not optional:
         return kind

@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 
 from backburner.server_settings import DAY, GIBIBYTE, MEBIBYTE, ServerSettings
-from backburner.setting_fields import choice, number, ports, setting, switch, text, whole
+from backburner.setting_fields import choice, number, pairs, ports, setting, switch, text, whole
 
 
 @attrs.frozen(kw_only=True)
@@ -85,6 +85,14 @@ class Settings(ServerSettings):
     )
     callback_allow_private_networks: bool = setting(
         switch(), False, "Let webhooks go to private, loopback and link-local addresses, and to any port."
+    )
+
+    # What tenants may ask of the provider
+    tenant_provider_headers: frozenset[str] = setting(
+        pairs("anthropic-beta", "anthropic-workspace-id", "anthropic-user-profile-id"),
+        "",
+        "Headers that organizations other than the first may send to the provider with their batches, beside the "
+        "version and the beta of batches itself. What they ask for is asked for with your key.",
     )
 
     # Logs

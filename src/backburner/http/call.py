@@ -18,6 +18,7 @@ from backburner.http.flow import FlowRequest
 from backburner.http.idempotency import Held, once, respond
 from backburner.http.openapi.operation import Route
 from backburner.http.problem import Refused
+from backburner.http.provider_options import options_of
 from backburner.http.query import Parameter, query
 from backburner.http.services import Services
 from backburner.model import Principal
@@ -127,6 +128,11 @@ class Call:
         services = self.services
         if services.quotas:
             await services.database.read(check_room, services.quotas, self.organization_key, now=services.clock.now())
+
+    def provider_options(self) -> Mapping[str, str]:
+        """What the headers ask for that goes to the provider with a batch. Raises Invalid and Refused (400)."""
+        allowed = self.services.tenant_provider_headers
+        return options_of(self.request.headers, is_operator=self.principal.is_operator, allowed=allowed)
 
     def require_operator(self) -> None:
         """Raises Refused (403) for what concerns every organization, unless the operator asks."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from functools import partial
 
+import attrs
 import trio
 from quart import Response
 
@@ -41,6 +43,7 @@ async def create_batch(call: Call) -> Response:
     """202 and the job; 200 for a dry run, which checks everything and keeps nothing."""
     services = call.services
     kind = media_type(call.request, (JSON, NDJSON))
+    headers = call.provider_options()
     await call.require_room()
     asked = call.query(NDJSON_QUERY if kind == NDJSON else JSON_QUERY)
     options = options_of_query(services, asked) if kind == NDJSON else None
@@ -52,7 +55,7 @@ async def create_batch(call: Call) -> Response:
         if asked["dry_run"]:
             await drop(upload.intake)
             return reply(_checked(intake, options))
-        return await _make(call, intake, options)
+        return await _make(call, intake, options, headers)
     except BackburnerError:
         with trio.move_on_after(DROP_SECONDS, shield=True):
             await drop(upload.intake)
@@ -98,9 +101,9 @@ async def _take_all(upload: CheckedIntake, held: list[bytes | None]) -> None:
     held.clear()
 
 
-async def _make(call: Call, intake: Intake, options: BatchOptions) -> Response:
+async def _make(call: Call, intake: Intake, options: BatchOptions, headers: Mapping[str, str]) -> Response:
     services = call.services
-    new = _new_job(services, call.principal, options)
+    new = attrs.evolve(_new_job(services, call.principal, options), provider_options=headers)
     chunk_items = options.chunk_items or services.limits.chunk_items
     added = 0 if options.agent is None else options.agent.added_bytes()
     planned = await intake.plan(chunk_items=chunk_items, chunk_bytes=services.limits.chunk_bytes, added_bytes=added)

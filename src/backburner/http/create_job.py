@@ -14,6 +14,7 @@ from backburner.errors import Invalid
 from backburner.http.batch_options import LONGEST_DEADLINE
 from backburner.http.call import Call, answer_of, reply
 from backburner.http.checks import check_callback, location
+from backburner.http.provider_options import refuse_options
 from backburner.http.services import Services
 from backburner.http.shapes import job_json
 from backburner.http.strict import translated
@@ -112,6 +113,7 @@ def _of_input(wrong: Invalid) -> Invalid:
 
 
 def _new_job(call: Call, asked: NewJobRequest) -> NewJob:
+    refuse_options(call.request.headers)
     services, now = call.services, call.services.clock.now()
     seconds = asked.deadline_seconds
     return NewJob(

@@ -141,6 +141,7 @@ def _check(call: Call, asked: RunOptions) -> None:
 
 
 async def _make(call: Call, asked: RunOptions, begin: _Beginning) -> Response:
+    call.provider_options()  # refused before anything is staged
     services, item = call.services, await _item(begin)
     intake = await open_intake(services.database, services.clock, services.ids)
     try:
@@ -181,6 +182,7 @@ def _new_job(call: Call, asked: RunOptions, begin: _Beginning) -> NewJob:
         user_key=call.principal.user_key,
         created_at=now,
         provider=begin.provider,
+        provider_options=call.provider_options(),
         metadata=begin.metadata,
         request_config=asked.request_config or {},
         callback_url=asked.callback_url,

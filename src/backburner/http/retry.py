@@ -18,6 +18,7 @@ from backburner.http.call import Call
 from backburner.http.checks import check_callback
 from backburner.http.create_batch import told_of_batch
 from backburner.http.items import CUSTOM_ID
+from backburner.http.provider_options import check_options
 from backburner.http.services import Services
 from backburner.intake import open_intake, share_items
 from backburner.model import Job, NewJob, Principal
@@ -95,6 +96,7 @@ async def _check_named(services: Services, job: Job, choice: Choice) -> None:
 
 async def _new_job(services: Services, principal: Principal, job: Job, asked: RetryRequest) -> NewJob:
     options = await services.database.read(batches.provider_options, job.key)
+    check_options(options, is_operator=principal.is_operator, allowed=services.tenant_provider_headers)
     return NewJob(
         id=services.ids.new("job"),
         job_type=JobType.BATCH,

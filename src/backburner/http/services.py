@@ -82,6 +82,8 @@ class Services:
     max_queued_jobs: int = 100_000  #: jobs of handlers that wait
     tools: Mapping[str, ToolSpec] = attrs.field(factory=dict)  #: those that agents may name
     registry: CollectorRegistry = attrs.field(factory=CollectorRegistry)  #: what the rest of the program counts
+    #: What other organizations than the first may send to the provider: header names, or `NAME=VALUE`.
+    tenant_provider_headers: frozenset[str] = frozenset()
     rate_limits: RateLimits = attrs.field(factory=RateLimits)
     quotas: Quotas = UNLIMITED
     files: FileLimits = attrs.field(factory=FileLimits)

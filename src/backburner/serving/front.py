@@ -77,6 +77,7 @@ class Front:
             allow_private_callbacks=settings.callback_allow_private_networks,
             callback_ports=settings.callback_ports,
             public_url=settings.public_url,
+            tenant_provider_headers=settings.tenant_provider_headers,
             rate_limits=RateLimits(
                 requests_per_second=settings.rate_limit_requests_per_second,
                 burst=settings.rate_limit_burst,

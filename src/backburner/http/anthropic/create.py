@@ -12,7 +12,7 @@ from quart import Response
 from backburner.batch_report import Report
 from backburner.checked_intake import DROP_SECONDS, CheckedIntake, drop
 from backburner.errors import BackburnerError
-from backburner.http.anthropic.headers import attempt_of, provider_options
+from backburner.http.anthropic.headers import attempt_of
 from backburner.http.anthropic.shapes import batch_json, root_of
 from backburner.http.body import JSON, open_body
 from backburner.http.call import Call, answer_of
@@ -36,7 +36,7 @@ class Others(msgspec.Struct, forbid_unknown_fields=True):
 async def create_batch(call: Call) -> Response:
     """The batch; the one already made, when the client repeats a request whose answer it did not get."""
     services, request = call.services, call.request
-    options = provider_options(request.headers)
+    options = call.provider_options()
     if attempt_of(request.headers) == 0:  # a repetition may ask for what is there already
         await call.require_room()
     if call.held is None:

@@ -43,6 +43,7 @@ async def create_batch(call: Call) -> Response:
         await call.require_room()
     if call.held is None:
         watch_body(call.request)
+    call.provider_options()  # refused before anything is read
     began = call.services.clock.now()
     upload = checked_intake(call.services, report=Report("index"), check=checker(call.services.letta))
     try:
@@ -89,6 +90,7 @@ def _new_job(call: Call, callback_url: str | None, began: datetime) -> NewJob:
         user_key=call.principal.user_key,
         created_at=began,
         provider=call.services.provider,
+        provider_options=call.provider_options(),
         metadata=METADATA,
         callback_url=callback_url,
     )
