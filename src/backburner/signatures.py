@@ -31,7 +31,9 @@ class Signature:
         except (msgspec.ValidationError, KeyboardInterrupt):
             raise
         except BaseException as error:  # of a hinted type, which is code of the user's
-            raise msgspec.ValidationError(f"A type of the input raised {type(error).__name__}") from error
+            raise msgspec.ValidationError(  # noqa: ASYNC104
+                f"A type of the input raised {type(error).__name__}"
+            ) from error
         return {name: getattr(found, name) for name in self.fields.__struct_fields__}
 
     def output(self, value: Any) -> Any:

@@ -16,10 +16,11 @@ from tests.client.fakes import event, job, ok, page, refusal, script
 
 import backburner
 from backburner.cli.exits import lines
-from backburner.client import ApiError, Client, ClientError, ServerUnreachable
+from backburner.client import ApiError, AsyncClient, Client, ClientError, ServerUnreachable
 from backburner.client.results import result_of
 from backburner.client.retrying import Retries
 from backburner.client.sse import Message, Reader
+from backburner.profiles import Profile, ProfileError, Profiles
 
 REFUSED = httpx2.ConnectError("Connection refused")
 RESET = httpx2.ReadError("Connection reset")
@@ -373,3 +374,37 @@ def test_every_public_name_is_there():
     assert set(backburner._PLACES) <= set(dir(backburner))
     with pytest.raises(AttributeError):
         backburner.no_such_name  # noqa: B018
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+@pytest.mark.parametrize(
+    ("environ", "given", "server"),
+    [
+        ({}, {}, ("http://default", "bb_default")),
+        ({"BACKBURNER_PROFILE": "other"}, {}, ("http://other", "bb_other")),
+        ({"BACKBURNER_PROFILE": "none"}, {"profile": "other"}, ("http://other", "bb_other")),
+        ({"BACKBURNER_URL": "http://env", "BACKBURNER_API_KEY": "bb_env"}, {}, ("http://env", "bb_env")),
+        ({"BACKBURNER_URL": "http://env"}, {}, ("http://env", None)),
+        ({"BACKBURNER_API_KEY": "bb_env"}, {"url": "http://given"}, ("http://given", None)),
+    ],
+)
+def test_a_client_without_a_url_talks_to_the_server_that_commands_talk_to(
+    monkeypatch, tmp_path, *, kind, environ, given, server
+):
+    for name in ("BACKBURNER_URL", "BACKBURNER_API_KEY", "BACKBURNER_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"XDG_CONFIG_HOME": str(tmp_path), **environ}.items():
+        monkeypatch.setenv(name, value)
+    profiles = Profiles(tmp_path / "backburner")
+    for name in ("default", "other"):
+        profiles.add(Profile(f"http://{name}", f"bb_{name}"), name)
+    made = kind(**given)._options
+    assert (made.url, made.key) == server
+
+
+def test_a_profile_that_is_not_there_or_beside_a_url_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    with pytest.raises(ProfileError, match="There is no profile 'none'"):
+        Client(profile="none")
+    with pytest.raises(ValueError, match="either a url or a profile"):
+        Client("http://x", profile="none")

@@ -18,7 +18,7 @@ from backburner.client.async_methods import AsyncMethods
 from backburner.client.async_streams import AsyncEvents, AsyncResults, Rows, settled
 from backburner.client.client import NOT_SUCCEEDED
 from backburner.client.errors import ServerUnreachable
-from backburner.client.options import Options
+from backburner.client.options import Options, known_server
 from backburner.client.results import Delivery, Item, Job
 from backburner.client.retrying import Retries
 from backburner.client.sse import Reader
@@ -34,9 +34,10 @@ class AsyncClient(AsyncMethods):
 
     def __init__(
         self,
-        url: str = "http://127.0.0.1:8283",
+        url: str | None = None,
         key: str | None = None,
         *,
+        profile: str | None = None,
         timeout: float = 30.0,
         retries: Retries | None = None,
         transport: httpx2.AsyncBaseTransport | None = None,
@@ -44,6 +45,7 @@ class AsyncClient(AsyncMethods):
         monotonic: Callable[[], float] = time.monotonic,
         **options: Any,
     ) -> None:
+        url, key = known_server(url, key, profile)
         self._options = Options(url=url, key=key, timeout=timeout, retries=retries or Retries(), **options)
         http = httpx2.AsyncClient(transport=transport, **self._options.of_http())
         self._connection = AsyncConnection(self._options, http, sleep)

@@ -16,7 +16,7 @@ from backburner.client.connection import Connection
 from backburner.client.downloads import Results, opened_results
 from backburner.client.errors import ServerUnreachable
 from backburner.client.methods import Methods
-from backburner.client.options import Options
+from backburner.client.options import Options, known_server
 from backburner.client.results import Delivery, Event, Item, Job
 from backburner.client.retrying import Retries
 from backburner.client.sse import Reader
@@ -30,14 +30,16 @@ class Client(Methods):
     """One server and one key, for one thread. Every method may raise ApiError and ServerUnreachable.
 
     Calls that can be repeated without harm are, after connection errors, 429 and 503; `timeout` is how long the server
-    may be silent, in seconds. AsyncClient has the same methods.
+    may be silent, in seconds. AsyncClient has the same methods. Without a url it talks to the server that commands
+    talk to: BACKBURNER_URL with BACKBURNER_API_KEY, else the profile (`profile`, BACKBURNER_PROFILE, the current one).
     """
 
     def __init__(
         self,
-        url: str = "http://127.0.0.1:8283",
+        url: str | None = None,
         key: str | None = None,
         *,
+        profile: str | None = None,
         timeout: float = 30.0,
         retries: Retries | None = None,
         transport: httpx2.BaseTransport | None = None,
@@ -45,6 +47,7 @@ class Client(Methods):
         monotonic: Callable[[], float] = time.monotonic,
         **options: Any,
     ) -> None:
+        url, key = known_server(url, key, profile)
         self._options = Options(url=url, key=key, timeout=timeout, retries=retries or Retries(), **options)
         http = httpx2.Client(transport=transport, **self._options.of_http())
         self._connection = Connection(self._options, http, sleep)

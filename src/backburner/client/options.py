@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import secrets
 from random import Random
 from typing import Any
@@ -13,12 +14,22 @@ import httpx2
 from backburner import __version__
 from backburner.client.asks import Ask
 from backburner.client.retrying import Attempts, Retries
+from backburner.profiles import address
 
 _CONNECTING = 5.0  # seconds
 
 
 def _without_slash(url: str) -> str:
     return url.rstrip("/")
+
+
+def known_server(url: str | None, key: str | None, profile: str | None) -> tuple[str, str | None]:
+    """The server and the key that a client is for. Raises ProfileError, ValueError for a url beside a profile."""
+    if url is None:
+        return address(os.environ, None, key, named=profile)
+    if profile is not None:
+        raise ValueError("Give either a url or a profile.")
+    return url, key
 
 
 @attrs.frozen(kw_only=True)
