@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from backburner.surrogates import storable
+
+#: Characters of what a provider says and of its code that are kept.
+LONGEST_WORDS, LONGEST_CODE = 10_000, 255
+
 
 class BackburnerError(Exception):
     """Every error this program raises on purpose."""
@@ -126,9 +131,9 @@ class ProviderError(BackburnerError):
     """The provider answered, or failed to. `status` is the HTTP status if there was one."""
 
     def __init__(self, message: str, *, status: int | None = None, code: str | None = None) -> None:
-        super().__init__(message)
+        super().__init__(storable(message, longest=LONGEST_WORDS))  # it may be the provider's, and is stored
         self.status = status
-        self.code = code
+        self.code = code if code is None else storable(code, longest=LONGEST_CODE)
 
 
 class ProviderUnavailable(ProviderError, TransientError):

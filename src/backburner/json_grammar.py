@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-#: Levels of objects and arrays that `NESTED` and `MEMBERS` pass over together.
+#: Levels of objects and arrays that are passed over together.
 NESTED_LEVELS = 2
 LONGEST_ESCAPE = 12  # bytes
 
@@ -18,16 +18,20 @@ _KEY = rb'"(?:%b)"%b:%b' % (_TEXT, _SPACE, _SPACE)
 _SCALAR = rb'(?:"%b"|-?(?:0|[1-9][0-9]{0,17}+)(?:\.[0-9]++)?+(?![0-9.eE])|true|false|null)' % _TEXT
 
 
-def _one_level_more(value: bytes) -> bytes:
+def _array_or(value: bytes) -> bytes:
+    """A scalar, or an array of such values."""
+    return rb"(?:%b|\[%b(?:%b%b(?:,%b(?!\])|(?=\])))*+\])" % (_SCALAR, _SPACE, value, _SPACE, _SPACE)
+
+
+def _array_or_object_or(value: bytes) -> bytes:
     """A scalar, or an array or object of such values."""
-    array = rb"\[%b(?:%b%b(?:,%b(?!\])|(?=\])))*+\]" % (_SPACE, value, _SPACE, _SPACE)
     object_ = rb"\{%b(?:%b%b%b(?:,%b(?!\})|(?=\})))*+\}" % (_SPACE, _KEY, value, _SPACE, _SPACE)
-    return rb"(?:%b|%b|%b)" % (_SCALAR, array, object_)
+    return rb"(?:%b|%b)" % (_array_or(value), object_)
 
 
-_VALUE = _SCALAR
+_VALUE = _ARRAYS = _SCALAR
 for _ in range(NESTED_LEVELS):
-    _VALUE = _one_level_more(_VALUE)
+    _VALUE, _ARRAYS = _array_or_object_or(_VALUE), _array_or(_ARRAYS)
 
 SPACE = re.compile(_SPACE)
 #: What is inside a string, without escapes of what no database can hold.
@@ -37,9 +41,10 @@ UNIT = re.compile(rb"\\u[0-9a-fA-F]{4}")
 KEY = re.compile(rb'"(%b)"%b:' % (_TEXT, _SPACE))
 NUMBER = re.compile(rb"-?(?:0|[1-9][0-9]*+)(\.[0-9]++)?+([eE][+-]?[0-9]++)?+")
 WORD = re.compile(rb"true|false|null")
-#: Values of an array, each with its comma: strings, words, and numbers of 64 bits without an exponent.
-ELEMENTS = re.compile(rb"(?:%b%b%b,)*+" % (_SPACE, _SCALAR, _SPACE))
-#: The same with objects and arrays of such.
+STRING = re.compile(rb'"%b"' % _TEXT)
+#: Values of an array, each with its comma: strings, words, numbers of 64 bits without an exponent, arrays of such.
+ELEMENTS = re.compile(rb"(?:%b%b%b,)*+" % (_SPACE, _ARRAYS, _SPACE))
+#: The same with objects too.
 NESTED = re.compile(rb"(?:%b%b%b,)*+" % (_SPACE, _VALUE, _SPACE))
 #: The same of an object.
 MEMBERS = re.compile(rb"(?:%b%b%b%b,)*+" % (_SPACE, _KEY, _VALUE, _SPACE))

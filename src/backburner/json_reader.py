@@ -24,6 +24,7 @@ from backburner.json_grammar import (
     NESTED_LEVELS,
     NUMBER,
     SPACE,
+    STRING,
     TEXT,
     UNIT,
     WORD,
@@ -150,11 +151,15 @@ class JsonReader:
         return self._key if here.is_object else self._element
 
     def _element(self) -> object:
+        begin = self._at
+        has_more = False
         if self._is_free():
-            return self._element if self._pass_over(NESTED) else self._value
-        if not self._exact and self._pass_over(ELEMENTS):
-            return self._element
-        return self._value
+            has_more = self._pass_over(NESTED)
+        elif not self._exact and len(self._stack) <= self.max_depth - NESTED_LEVELS:
+            has_more = self._pass_over(ELEMENTS)
+            if self.unique_levels is None:
+                self._count(STRING.sub(b"", self.raw[begin : self._at]).count(b"["))
+        return self._element if has_more else self._value
 
     def _is_free(self) -> bool:
         """Whether nobody asks for what is inside here."""
@@ -250,8 +255,8 @@ class JsonReader:
             if path in self.wanted:
                 self.found[path] = slice(here.start, self._at)
 
-    def _count(self) -> None:
-        self._parts += 1
+    def _count(self, more: int = 1) -> None:
+        self._parts += more
         if self._parts > MOST_PARTS:
             message = f"The JSON has more than {MOST_PARTS:,} objects, arrays and keys."
             raise Malformed(message, code="json_too_complex")

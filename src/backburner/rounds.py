@@ -13,7 +13,7 @@ from backburner.agent_options import AgentOptions
 from backburner.completion import CANCELLED_BY_USER
 from backburner.model import Usage
 from backburner.states import ItemStatus
-from backburner.surrogates import without_lone_surrogates
+from backburner.surrogates import storable, without_lone_surrogates
 
 INVALID_CALL = "invalid_tool_call"
 MAX_ROUNDS = "max_rounds"
@@ -120,6 +120,9 @@ def stopped(stopping: str) -> Done:
     return Done(ItemStatus.EXPIRED, stopping)
 
 
+LONGEST_REASON = 255  # characters of a stop reason: it stands in an index
+
+
 # --- reading a stored result -------------------------------------------------------------------------------
 
 
@@ -163,10 +166,15 @@ def answer_in(result: str) -> Answer:
     message = found.message or _Message()
     return Answer(
         status=found.type,
-        stop_reason=message.stop_reason if isinstance(message.stop_reason, str) else None,
+        stop_reason=_reason_in(message),
         calls=_calls(message.content) if isinstance(message.content, list) else [],
         is_empty=not message.content,
     )
+
+
+def _reason_in(message: _Message) -> str | None:
+    given = message.stop_reason
+    return storable(given, longest=LONGEST_REASON) if isinstance(given, str) else None
 
 
 def _decode(result: str) -> _Result:

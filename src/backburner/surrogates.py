@@ -1,4 +1,4 @@
-"""Escaped lone surrogates in JSON: providers send them, they are no characters, and strict decoders refuse them."""
+"""Text of others that no database can hold: NUL, and lone surrogates, which strict decoders refuse as well."""
 
 from __future__ import annotations
 
@@ -12,6 +12,11 @@ _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 def without_lone_surrogates(text: bytes) -> bytes:
     """The JSON text with a replacement character for each escaped lone surrogate, and of the same length."""
     return _ESCAPE.sub(_replaced, text)
+
+
+def storable(text: str, *, longest: int) -> str:
+    """The beginning of somebody else's text, with a replacement character for what no database can hold."""
+    return text[:longest].encode("utf-8", "surrogatepass").decode("utf-8", "replace").replace("\0", "\ufffd")
 
 
 def _replaced(escape: re.Match[bytes]) -> bytes:

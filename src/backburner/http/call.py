@@ -9,7 +9,7 @@ import attrs
 import msgspec
 from quart import Response, g, request
 
-from backburner.errors import StorageUnavailable
+from backburner.errors import NotFound, StorageUnavailable
 from backburner.http.auth import KeyRing
 from backburner.http.body import read_json
 from backburner.http.door import Door
@@ -21,6 +21,8 @@ from backburner.http.problem import Refused
 from backburner.http.provider_options import options_of
 from backburner.http.query import Parameter, query
 from backburner.http.services import Services
+from backburner.http.strict import unstorable
+from backburner.json_reader import SHOWN
 from backburner.model import Principal
 from backburner.storage.audit import Already, Entry, audited, new_entry
 from backburner.storage.database import Tx
@@ -30,6 +32,7 @@ from backburner.storage.quotas import check_room
 T = TypeVar("T")
 P = ParamSpec("P")
 
+LONGEST_ID = 255  # characters of an id in a path
 #: `/api` is the older form of the same routes.
 BASES = ("/v1", "/api")
 
@@ -208,6 +211,7 @@ class Routes:
     async def _answer(
         self, call: Call, handler: Callable[..., Awaitable[Response]], parts: Mapping[str, str]
     ) -> Response:
+        _check_ids(parts)
         if call.request.method != "POST":
             return await handler(call, **parts)
         return await once(
@@ -226,6 +230,13 @@ class Routes:
         if not principal.may(scope):
             raise Refused(403, "forbidden", f"This key does not have the scope {scope!r}.")
         return Call(services=self.services, keys=self.keys, principal=principal, request=asked)
+
+
+def _check_ids(parts: Mapping[str, str]) -> None:
+    """Raises NotFound for what can be the id of nothing, before anything is stored or looked up by it."""
+    for name, text in parts.items():
+        if len(text) > LONGEST_ID or unstorable(text) is not None:
+            raise NotFound(name.removesuffix("_id").replace("_", " "), f"{text[:SHOWN]}…")
 
 
 def _last(parts: Mapping[str, str]) -> str | None:

@@ -142,7 +142,7 @@ def query(raw: bytes, parameters: Mapping[str, Parameter]) -> dict[str, Any]:
     """
     found: dict[str, Any] = {name: _empty(parameter) for name, parameter in parameters.items()}
     given: set[str] = set()
-    for name, text in _pairs(raw):
+    for name, text in pairs(raw):
         refuse_text(text, name)
         key = _known(name, parameters)
         if name in given and not parameters[key].many:
@@ -152,7 +152,8 @@ def query(raw: bytes, parameters: Mapping[str, Parameter]) -> dict[str, Any]:
     return found
 
 
-def _pairs(raw: bytes) -> list[tuple[str, str]]:
+def pairs(raw: bytes) -> list[tuple[str, str]]:
+    """The parameters as they stand. Raises Invalid for what is not UTF-8 and for more than `MAX_PARAMETERS`."""
     try:
         return parse_qsl(raw.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MAX_PARAMETERS)
     except UnicodeError:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from urllib.parse import parse_qsl
-
 from quart import Response
 
 from backburner.errors import Invalid
@@ -11,7 +9,7 @@ from backburner.http.anthropic.ids import job_id_of
 from backburner.http.anthropic.shapes import batch_json, root_of
 from backburner.http.call import Call, reply
 from backburner.http.paging import envelope
-from backburner.http.query import whole
+from backburner.http.query import pairs, whole
 from backburner.states import JobType
 from backburner.storage.job_lists import JobFilter, list_jobs
 
@@ -21,7 +19,7 @@ MAX_LIMIT = 1000
 
 async def list_batches(call: Call) -> Response:
     """Batch jobs of the caller's organization, however they were made. Unknown parameters are ignored."""
-    asked = dict(parse_qsl(call.request.query_string.decode("ascii", "replace"), keep_blank_values=True))
+    asked = dict(pairs(call.request.query_string))
     after, before = _cursor(asked, "after_id"), _cursor(asked, "before_id")
     if after and before:
         raise Invalid("before_id: only one of after_id and before_id can be given.")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Self
-from urllib.parse import parse_qs
 
 import attrs
 
@@ -13,7 +12,8 @@ from backburner.http.call import Call
 from backburner.http.conversation_ids import PATTERNS, UUID
 from backburner.http.paging import an_id
 from backburner.http.problem import Refused
-from backburner.http.query import flag, one_of, whole
+from backburner.http.query import flag, one_of, pairs, whole
+from backburner.http.strict import refuse_text
 
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 1000
@@ -27,11 +27,13 @@ class Asked:
 
     @classmethod
     def of(cls, call: Call) -> Self:
-        """Raises Invalid for a query string that is not UTF-8."""
-        try:
-            return cls(parse_qs(call.request.query_string.decode("ascii"), errors="strict"))
-        except ValueError:
-            raise Invalid("The query string is not UTF-8.", code="invalid_encoding") from None
+        """Raises Invalid for a query string that is not UTF-8, has a NUL, or too many parameters."""
+        found: dict[str, list[str]] = {}
+        for name, text in pairs(call.request.query_string):
+            refuse_text(text, name)
+            if text:
+                found.setdefault(name, []).append(text)
+        return cls(found)
 
     def text(self, name: str) -> str | None:
         """None when it is not given."""
