@@ -17,6 +17,7 @@ from benchmarks import (
     batch,
     cycle,
     front,
+    hostile,
     idle,
     ingest,
     lists,
@@ -43,6 +44,7 @@ MEASURES: dict[str, Callable[[Options], list[Row]]] = {
     "queue": queue.measure,
     "agents": agents.measure,
     "ingest_file": ingest.measure,
+    "hostile": hostile.measure,
 }
 #: Accepting, ingesting and downloading are three moments of one batch.
 ALIASES = {"accept": "batch", "ingest": "batch", "download": "batch"}
