@@ -62,11 +62,21 @@ async def test_what_a_batch_waits_for_is_shown_until_it_goes_on(faults, code, wo
 
 
 async def test_a_wait_of_less_than_a_minute_is_nobodys_business(autojump_clock):
-    async with job_under("create:529@1-2", "retrieve:500@1-3", items=5, pace=HELD) as (world, system, job):
+    pace = attrs.evolve(HELD, holds=0.5)
+    async with job_under("create:529@1-2", "retrieve:500@1-3", items=5, pace=pace) as (world, system, job):
         with system.changes.listening(job.id) as ear:
             while not (found := await world.job(job)).status.is_terminal:
                 assert found.hold is None
                 await ear.heard(5)
+
+
+async def test_what_has_ended_is_held_by_nothing(autojump_clock):
+    async with job_under("create:401", items=5, pace=HELD) as (world, system, job):
+        await trio.sleep(300)
+        await hold_of(world, job)
+        await cancel(world, system, job)
+        kept = sa.select(jobs.c.status, jobs.c.hold)
+        assert await world.database.read(lambda tx: tuple(tx.execute(kept).one())) == (JobStatus.CANCELLED, None)
 
 
 async def test_a_hold_goes_when_the_job_goes_on(autojump_clock):
