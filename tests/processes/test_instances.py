@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -49,6 +50,29 @@ def test_the_other_instance_finishes_the_work_of_a_killed_leader(tmp_path, postg
             assert (ended["status"], ended["request_counts"]["succeeded"]) == ("completed", 3000)
             assert len(provider_batches(provider)) == 3
             assert (status["is_leader"], status["leader"]["epoch"]) == (True, 2)
+
+
+def batches_of(client: httpx2.Client, job_id: str) -> list[dict[str, Any]]:
+    return list(client.get(f"/v1/batches/{job_id}").raise_for_status().json()["provider_batches"]["data"])
+
+
+@pytest.mark.postgresql
+def test_the_sandbox_inside_the_servers_outlives_the_leader(tmp_path, postgres_database):
+    """The first failover that anyone tries: two servers, no provider of their own, kill -9."""
+    options, environ = ("--database", postgres_database), {"BACKBURNER_SANDBOX_BATCH_SECONDS": "10"}
+    with (
+        serve(tmp_path, *options, environ=environ) as first,
+        serve(tmp_path, *options, environ=environ) as second,
+        second.client() as client,
+    ):
+        job = submit(client, request_lines(600), chunk_items="200")
+        while {batch["status"] for batch in batches_of(client, job["id"])} != {"submitted"}:
+            pass
+        first.kill()
+        ended = await_end(client, job["id"])
+        assert (first.role, second.role) == ("leader", "standby")
+        assert (ended["status"], ended["request_counts"]["succeeded"]) == ("completed", 600)
+        assert len(results(client, job["id"])) == 600
 
 
 def test_a_second_process_on_one_sqlite_file_is_refused_with_the_holders_name(tmp_path):

@@ -61,6 +61,7 @@ from backburner.storage import (
     repeats,
     results,
     runs,
+    sandbox_store,
     settle,
     staging,
     step_calls,
@@ -77,14 +78,16 @@ from backburner.storage.pages import Cut
 from backburner.storage.tables import provider_batches, requests
 from backburner.storage.work_ends import apply_work
 
-#: What reads history: `db check`, `db restored` and `doctor`, which an operator runs by hand, and the start of a server
-#: on SQLite, which looks through the Idempotency-Keys of the last days once.
+#: What reads history: `db check`, `db restored` and `doctor`, which an operator runs by hand, the start of a server
+#: on SQLite, which looks through the Idempotency-Keys of the last days once, and the begin of a term with the sandbox
+#: inside the servers, which reads what that has.
 OPERATORS = {
     "idempotency.release_all",
     "doubt.doubt_submissions",
     "doubt.newest_change",
     "recount.jobs_after",
     "recount.recount",
+    "sandbox_store.load",
     "troubles.troubles",
 }
 #: Those that ask nothing on one of the databases, or talk to the driver itself, which copies rows and reads none.
@@ -427,6 +430,13 @@ def uploading(stock: Stock) -> None:
     files.sweep_parts(tx, most=10)
 
 
+def simulating(stock: Stock) -> None:
+    sandbox_store.add(stock.tx, 1, b"record", [b"page"])
+    sandbox_store.replace(stock.tx, 1, b"another")
+    sandbox_store.page(stock.tx, 1, 0)
+    sandbox_store.delete(stock.tx, 1)
+
+
 def leading(stock: Stock) -> None:
     term = stock.term()
     fence.current_leader(stock.tx)
@@ -450,5 +460,6 @@ CALLS: tuple[Callable[[Stock], None], ...] = (
     talking,
     working,
     uploading,
+    simulating,
     leading,
 )

@@ -9,8 +9,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from functools import cache, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import attrs
+import structlog
 import trio
 
 from backburner.providers.anthropic import open_anthropic
@@ -20,7 +22,13 @@ from backburner.settings import Settings
 from backburner.storage.database import Database
 from backburner.storage.urls import sqlite_file
 
+if TYPE_CHECKING:
+    from backburner.providers.sandbox.engine import Sandbox
+
 SANDBOX = "sandbox"
+AWAY = 1.0  # seconds until what the sandbox keeps is read again
+
+log = structlog.get_logger()
 
 
 OpenProvider = Callable[[], AbstractAsyncContextManager[Provider]]
@@ -40,10 +48,17 @@ async def provider_for(settings: Settings, origins: Origins, database: Database)
         key = settings.anthropic_api_key or secrets.token_urlsafe(8)
         yield partial(connect, api_key=key, base_url=settings.anthropic_base_url)
         return
-    async with trio.open_nursery() as nursery:
-        port = await nursery.start(_serve_sandbox, settings, origins, _sandbox_path(settings, database))
-        yield partial(connect, api_key=SANDBOX, base_url=f"http://127.0.0.1:{port}")
-        nursery.cancel_scope.cancel()
+    # Not needed with a real provider.
+    from backburner.providers.sandbox.serve import serve_sandbox  # noqa: PLC0415
+
+    engine = await trio.to_thread.run_sync(_embedded, settings, origins, database)
+    with closing(engine):
+        async with trio.open_nursery() as nursery:
+            port = await nursery.start(serve_sandbox, engine, "127.0.0.1", 0)
+            yield partial(
+                _open_embedded, engine, partial(connect, api_key=SANDBOX, base_url=f"http://127.0.0.1:{port}")
+            )
+            nursery.cancel_scope.cancel()
 
 
 async def preload() -> None:
@@ -73,21 +88,33 @@ async def loaded(open_provider: OpenProvider) -> AsyncIterator[Provider]:
         yield provider
 
 
-def _sandbox_path(settings: Settings, database: Database) -> Path | None:
-    if not database.is_sqlite:
-        return Path("backburner.sandbox")
-    path = sqlite_file(settings.database_url)
-    return None if path is None else path.with_name(path.name + ".sandbox")
+@asynccontextmanager
+async def _open_embedded(engine: Sandbox, connect: OpenProvider) -> AsyncIterator[Provider]:
+    """The provider for a term. What the sandbox of the leader before has made is read when the term begins."""
+    while not await _loaded(engine):  # noqa: ASYNC110  # a database that is away rings no bell
+        await trio.sleep(AWAY)
+    async with connect() as provider:
+        yield provider
 
 
-async def _serve_sandbox(  # noqa: ASYNC128  # what it calls last reports the port
-    settings: Settings, origins: Origins, path: Path | None, *, task_status: trio.TaskStatus[int]
-) -> None:
-    # Not needed with a real provider.
+async def _loaded(engine: Sandbox) -> bool:
+    from backburner.providers.sandbox.service import in_thread  # noqa: PLC0415
+    from backburner.providers.sandbox.store import StoreFailed  # noqa: PLC0415
+
+    try:
+        await engine.load(in_thread)
+    except StoreFailed as error:
+        log.warning("the sandbox cannot read what it keeps", error=str(error))
+        return False
+    return True
+
+
+def _embedded(settings: Settings, origins: Origins, database: Database) -> Sandbox:
+    """The sandbox inside this process. On PostgreSQL all servers' sandboxes have one store."""
     from backburner.providers.sandbox.engine import Sandbox  # noqa: PLC0415
     from backburner.providers.sandbox.faults import parse_fault  # noqa: PLC0415
     from backburner.providers.sandbox.options import SandboxOptions  # noqa: PLC0415
-    from backburner.providers.sandbox.serve import serve_sandbox  # noqa: PLC0415
+    from backburner.serving.sandbox_tables import TableStore  # noqa: PLC0415
 
     options = SandboxOptions(
         seed=settings.sandbox_seed,
@@ -98,7 +125,16 @@ async def _serve_sandbox(  # noqa: ASYNC128  # what it calls last reports the po
         expired=settings.sandbox_expired_share,
         canceled=settings.sandbox_canceled_share,
     )
-    with closing(Sandbox(clock=origins.clock, options=options, path=path)) as engine:
-        for rule in settings.sandbox_faults.split():
-            engine.faults.add(parse_fault(rule))
-        await serve_sandbox(engine, "127.0.0.1", 0, task_status=task_status)
+    engine = (
+        Sandbox(clock=origins.clock, options=options, path=_sandbox_path(settings))
+        if database.is_sqlite
+        else Sandbox(clock=origins.clock, options=options, store=TableStore(database))
+    )
+    for rule in settings.sandbox_faults.split():
+        engine.faults.add(parse_fault(rule))
+    return engine
+
+
+def _sandbox_path(settings: Settings) -> Path | None:
+    path = sqlite_file(settings.database_url)
+    return None if path is None else path.with_name(path.name + ".sandbox")

@@ -24,7 +24,7 @@ from backburner.providers.sandbox.items import Draws, token
 from backburner.providers.sandbox.options import SandboxOptions
 from backburner.providers.sandbox.routes import Route, authorize, check_body, route, workspace_of
 from backburner.providers.sandbox.service import Offload, Service, inline
-from backburner.providers.sandbox.store import MemoryStore, SqliteStore
+from backburner.providers.sandbox.store import MemoryStore, SqliteStore, Store, StoreFailed
 from backburner.providers.sandbox.wire import JSON, ApiError, Break, Request, Response, not_found
 
 _ORGANIZATION = ("anthropic-organization-id", "7b9c0f5e-0000-4000-8000-5a9db0c50001")
@@ -58,17 +58,29 @@ class Admission:
 class Sandbox:
     """One simulated account.
 
-    With a path its batches survive the process: a new sandbox on the same path goes on with them, ends included.
+    With a path or a store its batches survive the process: a new sandbox on the same goes on with them, ends included.
     `faults` may be changed at any time. A face calls `admit` with the head of a request and `respond` with the whole.
     """
 
-    def __init__(self, *, clock: Clock, options: SandboxOptions | None = None, path: Path | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        options: SandboxOptions | None = None,
+        path: Path | None = None,
+        store: Store | None = None,
+    ) -> None:
         self.options = options or SandboxOptions()
         self.clock = clock
         self.faults = Faults(self.options.seed)
-        self._service = Service(clock, self.options, MemoryStore() if path is None else SqliteStore(path))
+        store = store or (MemoryStore() if path is None else SqliteStore(path))
+        self._service = Service(clock, self.options, store)
         self._draws = Draws(self.options.seed)
         self._requests = 0
+
+    async def load(self, offload: Offload = inline) -> None:
+        """Know what others have written into the store."""
+        await offload(self._service.load)
 
     def close(self) -> None:
         """Let go of the file. No request may be under way."""
@@ -89,8 +101,9 @@ class Sandbox:
             response = await self._answer(request, admission, request_id, offload)
         except ApiError as error:
             response = error.response(request_id)
-        except sqlite3.Error as error:
-            response = ApiError(500, "api_error", f"The sandbox's file cannot be used: {error}").response(request_id)
+        except (sqlite3.Error, StoreFailed) as error:
+            problem = f"What the sandbox keeps cannot be used: {error}"
+            response = ApiError(500, "api_error", problem).response(request_id)
         await trio.sleep(self.options.latency_seconds / 2)
         return self._signed(response, request_id, request.headers)
 
@@ -138,7 +151,7 @@ class Sandbox:
             case "list":
                 return self._listed(request, workspace, base, admission)
             case "results":
-                return self._results(self._service.find(to.batch_id, workspace), admission)
+                return await self._results(self._service.find(to.batch_id, workspace), admission, offload)
         if to.status == 405:
             raise ApiError(405, "invalid_request_error", "Method Not Allowed")
         raise not_found("Not Found")
@@ -164,8 +177,8 @@ class Sandbox:
                 page = PAGES[rule.fault](page, rule.argument)
         return _json(page)
 
-    def _results(self, batch: Batch, admission: Admission) -> Response:
-        lines = self._service.results(batch)
+    async def _results(self, batch: Batch, admission: Admission, offload: Offload) -> Response:
+        lines = await self._service.read_results(batch, offload)
         rules = [(rule.fault, rule.argument) for rule in admission.faults if rule.fault in LINES]
         chance = Random(f"{self.options.seed} {batch.id}")  # noqa: S311 (repeatable on purpose)
         pieces = spoiled(lines, batch.total, rules, chance) if rules else lines

@@ -50,9 +50,16 @@ class Service:
         self._draws = Draws(options.seed)
         self._renderer = Renderer(options.reply_bytes)
         self.register = Register()
-        batches, self._sequence = store.load()
+        self._sequence = 0
+        self.load()
+
+    def load(self) -> None:
+        """Know what the store has: other sandboxes may have written into it."""
+        batches, highest = self._store.load()
+        register = Register()
         for batch in batches:
-            self.register.put(batch)
+            register.put(batch)
+        self.register, self._sequence = register, max(self._sequence, highest)
 
     def now(self) -> int:
         return microseconds(self._clock.now())
@@ -100,6 +107,12 @@ class Service:
         if not batch.readable(now):
             raise not_found(f"The results of message batch {batch.id} are no longer available.")
         return chunks(self._pages(batch), self._renderer, batch.slots, batch.unfinished.name.lower())
+
+    async def read_results(self, batch: Batch, offload: Offload) -> Iterator[bytes]:
+        """The same, with all that is kept of the batch read beforehand: its store may be slow."""
+        self.results(batch)
+        pages = await offload(lambda: list(self._pages(batch)))
+        return chunks(pages, self._renderer, batch.slots, batch.unfinished.name.lower())
 
     def close(self) -> None:
         self._store.close()

@@ -23,8 +23,12 @@ CREATE TABLE IF NOT EXISTS page (
 """
 
 
+class StoreFailed(Exception):
+    """Nothing was kept, or nothing can be read."""
+
+
 class Store(Protocol):
-    """Every change is kept when its method returns. Methods may be called from several threads."""
+    """Every change is kept when its method returns. Methods may be called from several threads. Raise StoreFailed."""
 
     def load(self) -> tuple[list[Batch], int]:
         """The batches in the order of their making, and the highest sequence that was ever given."""

@@ -10,6 +10,7 @@ from backburner.storage.tables.job import CONDEMNED, is_active, items, job_metad
 from backburner.storage.tables.parts import metadata
 from backburner.storage.tables.people import api_keys, organizations, quota_use, users, webhook_secrets
 from backburner.storage.tables.queue import children, work
+from backburner.storage.tables.sandbox import sandbox_batches, sandbox_pages
 from backburner.storage.tables.server import leader_epoch, leader_heartbeat, leader_history, providers, server_facts
 from backburner.storage.tables.upload import file_parts, files
 
@@ -44,6 +45,8 @@ __all__ = [
     "quota_use",
     "requests",
     "results",
+    "sandbox_batches",
+    "sandbox_pages",
     "server_facts",
     "step_feedback",
     "tool_calls",

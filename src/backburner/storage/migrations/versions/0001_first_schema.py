@@ -30,6 +30,8 @@ def upgrade() -> None:
     _quota_use()
     _requests()
     _results()
+    _sandbox_batches()
+    _sandbox_pages()
     _server_facts()
     _tool_calls()
     _turns()
@@ -68,6 +70,8 @@ TABLES = (
     "quota_use",
     "requests",
     "results",
+    "sandbox_batches",
+    "sandbox_pages",
     "server_facts",
     "tool_calls",
     "turns",
@@ -320,6 +324,25 @@ def _results() -> None:
         sa.PrimaryKeyConstraint("job_id", "idx", "round", name="pk_results"),
     )
     _index("ix_results_failed", "results", ["job_id", "status", "idx"], where="status <> 'succeeded'")
+
+
+def _sandbox_batches() -> None:
+    op.create_table(
+        "sandbox_batches",
+        sa.Column("sequence", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("record", sa.LargeBinary(), nullable=True),
+        sa.PrimaryKeyConstraint("sequence", name="pk_sandbox_batches"),
+    )
+
+
+def _sandbox_pages() -> None:
+    op.create_table(
+        "sandbox_pages",
+        sa.Column("sequence", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("items", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("sequence", "number", name="pk_sandbox_pages"),
+    )
 
 
 def _server_facts() -> None:
