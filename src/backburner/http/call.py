@@ -205,6 +205,9 @@ class Routes:
             except StorageUnavailable:
                 self.door.database_away()
                 raise
+            except Refused as refused:
+                await self._denied(refused, action, _last(parts))
+                raise
 
         self.app.add_url_rule(path, f"{method} {path}", answer, methods=[method])
 
@@ -221,6 +224,22 @@ class Routes:
             route=_route(call.request.path),
             act=lambda held: handler(attrs.evolve(call, held=held), **parts),
         )
+
+    async def _denied(self, refused: Refused, action: str, object_id: str | None) -> None:
+        """Who is turned away leaves a trace."""
+        denials, principal = self.services.denials, g.get("principal")
+        denials.note(refused, request.remote_addr)
+        if refused.status == 403 and principal is not None:
+            entry = new_entry(
+                self.services.ids,
+                at=self.services.clock.now(),
+                principal=principal,
+                action=action,
+                object_id=object_id,
+                address=request.remote_addr,
+                request_id=current_request_id(),
+            )
+            await denials.write_down(entry)
 
     async def _call(self, scope: str) -> Call:
         asked = cast("FlowRequest", request._get_current_object())  # type: ignore[attr-defined]  # noqa: SLF001  # the proxy's way

@@ -56,7 +56,11 @@ async def exposition(services: Services) -> Response:
     now = CollectorRegistry()
     queue = await services.database.read(queue_figures, now=services.clock.now())
     now.register(_Snapshot(services.status(), await services.database.read(overview), queue))
-    return Response(generate_latest(services.registry) + generate_latest(now), 200, content_type=_TEXT)
+    return Response(
+        generate_latest(services.registry) + generate_latest(services.denials.registry) + generate_latest(now),
+        200,
+        content_type=_TEXT,
+    )
 
 
 @attrs.frozen(eq=False)

@@ -15,6 +15,7 @@ from backburner.changes import Changes
 from backburner.clock import Clock
 from backburner.egress import WEB_PORTS
 from backburner.figures import JobFigures, ProcessFigures
+from backburner.http.denials import Denials
 from backburner.http.key_uses import KeyUses
 from backburner.http.limiter import RateLimits
 from backburner.http.live import Live
@@ -99,6 +100,7 @@ class Services:
     live: Live = attrs.field(init=False)  #: somebody has to `run` it
     readiness: Readiness = attrs.field(init=False)
     key_uses: KeyUses = attrs.field(init=False)  #: and this
+    denials: Denials = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         live = Live(database=self.database, changes=self.changes, clock=self.clock, stopping=self.stopping)
@@ -106,3 +108,4 @@ class Services:
         object.__setattr__(self, "readiness", Readiness(database=self.database, clock=self.clock))
         uses = KeyUses(database=self.database, clock=self.clock, stopping=self.stopping)
         object.__setattr__(self, "key_uses", uses)
+        object.__setattr__(self, "denials", Denials(database=self.database, clock=self.clock))

@@ -16,6 +16,8 @@ from backburner.storage.accounts import ApiKey
 from backburner.storage.pages import Cut, page_of
 from backburner.storage.tables import audit_log, organizations
 
+DENIED = "access.deny"
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -111,6 +113,27 @@ def audited(
         },
     )
     return outcome
+
+
+def log_denial(tx: sa.Connection, entry: Entry) -> None:
+    """Somebody's key tried what it may not do: the action is `access.deny`, the object what was tried."""
+    principal = entry.principal
+    tx.execute(
+        sa.insert(audit_log),
+        {
+            "public_id": entry.id,
+            "at": entry.at,
+            "organization_id": principal.organization_key,
+            "user_id": principal.user_id,
+            "key_id": principal.key_id,
+            "action": DENIED,
+            "object_type": DENIED.partition(".")[0],
+            "object_id": entry.object_id or principal.organization_id,
+            "address": entry.address,
+            "request_id": entry.request_id,
+            "detail": {"tried": entry.action},
+        },
+    )
 
 
 def _id_of(outcome: object) -> str | None:
