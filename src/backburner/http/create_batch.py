@@ -76,9 +76,10 @@ async def _read_json(services: Services, body: BodyStream, upload: CheckedIntake
     size = 0
     while piece := await body.next():
         size += len(piece)
-        for requests in reader.feed(piece):
+        for number, requests in enumerate(reader.feed(piece)):
+            if number:
+                await trio.lowlevel.checkpoint()
             held += requests
-            await trio.lowlevel.checkpoint()
         if size > ANY_ORDER_BYTES and held:
             if not upload.taken:
                 upload.defaults = (await options_of_document(services, reader.members())).defaults

@@ -57,7 +57,9 @@ async def _read(call: Call, upload: CheckedIntake) -> Intake:
     body = open_body(call.request, limit=limits.max_request_bytes, allowed=(JSON,))
     reader = RequestsReader(max_item_bytes=limits.max_item_bytes)
     while piece := await body.next():
-        for requests in reader.feed(piece):
+        for number, requests in enumerate(reader.feed(piece)):
+            if number:
+                await trio.lowlevel.checkpoint()
             await upload.take(enumerate(requests, upload.taken))
     await patiently(decode_in_steps(reader.finish(), Others))
     return await upload.finish()
