@@ -41,7 +41,8 @@ def failure_of(error: Exception, job_id: str) -> GiveUp | TryAgainLater:
 
 def _unexpected(error: Exception) -> GiveUp | TryAgainLater:
     if isinstance(error, OSError):
-        return TryAgainLater(f"The file cannot be read now: {error.strerror}.", seconds=AGAIN, details=())
+        reason = error.strerror or "the machine does not say why"
+        return TryAgainLater(f"The file cannot be read now: {reason}.", seconds=AGAIN, details=())
     if isinstance(error, _DETERMINISTIC):
         message = "The server failed at this file, and would again. Its log says why, under this job's id."
         return GiveUp(message, code="internal_error", details=())
