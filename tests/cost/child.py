@@ -284,10 +284,11 @@ async def _chained(groups: Sequence[AsyncIterator[Case]]) -> AsyncIterator[Case]
 
 
 async def main(groups: Sequence[str], size: int) -> None:
+    lines = sys.stdout.buffer
+    sys.stdout = sys.stderr  # where the log goes
     async with cases(groups, size) as found:
         async for case in found:
-            sys.stdout.buffer.write(msgspec.json.encode(await measured(case)) + b"\n")
-            sys.stdout.flush()
+            lines.write(msgspec.json.encode(await measured(case)) + b"\n")
 
 
 if __name__ == "__main__":
