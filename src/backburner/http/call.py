@@ -205,9 +205,11 @@ class Routes:
             except StorageUnavailable:
                 self.door.database_away()
                 raise
-            except Refused as refused:
-                await self._denied(refused, action, _last(parts))
-                raise
+            except Refused as error:
+                refused = error
+            # Outside the except block: a cancelled request would lose the error at a checkpoint within it.
+            await self._denied(refused, action, _last(parts))
+            raise refused
 
         self.app.add_url_rule(path, f"{method} {path}", answer, methods=[method])
 

@@ -6,7 +6,7 @@ Connections do not exist here, but where one would break, the client gets the er
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
-from contextlib import aclosing
+from contextlib import asynccontextmanager
 
 import httpx2
 import trio
@@ -85,7 +85,7 @@ async def _read_body(request: httpx2.Request, admission: Admission) -> bytes:
     length = request.headers.get("content-length")
     cut_after = admission.cut_after(None if length is None else int(length))
     body = bytearray()
-    async with aclosing(_pieces(request)) as pieces:
+    async with _pieces(request) as pieces:
         async for piece in pieces:
             await trio.lowlevel.checkpoint()
             body += piece
@@ -94,12 +94,12 @@ async def _read_body(request: httpx2.Request, admission: Admission) -> bytes:
     return bytes(body)
 
 
-async def _pieces(request: httpx2.Request) -> AsyncGenerator[bytes, None]:
+@asynccontextmanager
+async def _pieces(request: httpx2.Request) -> AsyncIterator[AsyncIterator[bytes]]:
     assert isinstance(request.stream, httpx2.AsyncByteStream)  # noqa: S101  # an asynchronous client's always is
     pieces = aiter(request.stream)
     try:
-        async for piece in pieces:
-            yield piece
+        yield pieces
     finally:
         if isinstance(pieces, AsyncGenerator):
             await pieces.aclose()
