@@ -226,6 +226,15 @@ def operating(stock: Stock) -> None:
     overview.pause(tx, now=NOW)
     overview.resume(tx, now=NOW)
     audit.list_audit(tx, within=1, chosen=audit.AuditFilter(), cut=PAGE)
+    tried = {
+        "principal": ME,
+        "action": "job.create",
+        "object_id": None,
+        "address": None,
+        "request_id": "req-1",
+        "at": NOW,
+    }
+    audit.log_denial(tx, audit.new_entry(stock.ids, **tried))
     audit.sweep(tx, before=later(-(10**9)), most=10)
     migrate.outgrown(tx)
     if tx.dialect.name == "postgresql":
