@@ -17,6 +17,7 @@ from benchmarks import (
     batch,
     cycle,
     front,
+    history,
     hostile,
     idle,
     ingest,
@@ -44,6 +45,7 @@ MEASURES: dict[str, Callable[[Options], list[Row]]] = {
     "queue": queue.measure,
     "agents": agents.measure,
     "ingest_file": ingest.measure,
+    "history": history.measure,
     "hostile": hostile.measure,
 }
 #: Accepting, ingesting and downloading are three moments of one batch.

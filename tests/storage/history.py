@@ -7,6 +7,7 @@ import sqlalchemy as sa
 #: Rows of history. A tenth of what a large server has: each planner takes the same indexes as at ten times that, and
 #: what reads them all costs a hundred times more than any statement may.
 JOBS, BATCHES, CALLS = 100_000, 30_000, 50_000
+FIRST = 100_000_000  # keys of what is made later begin there
 #: Rows of one organization, user, provider, handler and agent, so that no condition on them narrows anything.
 _OLD = "2026-02-01 00:00:00.000000"
 _PAD = "x" * 200
@@ -20,10 +21,10 @@ def fill(tx: sa.Connection, *, scale: float = 1.0) -> None:
     for statement in _statements(jobs, batches, calls):
         tx.exec_driver_sql(statement.replace("TIME_TYPE", "TEXT" if is_sqlite else "TIMESTAMPTZ"))
     if is_sqlite:  # a sequence goes on by itself behind the keys that are there; of jobs this one draws them
-        tx.exec_driver_sql(f"INSERT INTO sqlite_sequence (name, seq) VALUES ('loose_keys', {10 * JOBS})")
+        tx.exec_driver_sql(f"INSERT INTO sqlite_sequence (name, seq) VALUES ('loose_keys', {FIRST})")
     else:
         for table in NUMBERED:
-            tx.exec_driver_sql(f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), {10 * JOBS})")
+            tx.exec_driver_sql(f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), {FIRST})")
 
 
 def _statements(jobs: int, batches: int, calls: int) -> list[str]:
