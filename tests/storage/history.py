@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import chain
+
 import sqlalchemy as sa
 
 #: Rows of history. A tenth of what a large server has: each planner takes the same indexes as at ten times that, and
 #: what reads them all costs a hundred times more than any statement may.
 JOBS, BATCHES, CALLS = 100_000, 30_000, 50_000
+PIECE = 25_000  # rows of one statement
 FIRST = 100_000_000  # keys of what is made later begin there
 #: Rows of one organization, user, provider, handler and agent, so that no condition on them narrows anything.
 _OLD = "2026-02-01 00:00:00.000000"
@@ -18,7 +22,7 @@ def fill(tx: sa.Connection, *, scale: float = 1.0) -> None:
     """Make the history for the organization and user 1, with keys from 1 on."""
     jobs, batches, calls = (round(rows * scale) for rows in (JOBS, BATCHES, CALLS))
     is_sqlite = tx.dialect.name == "sqlite"
-    for statement in _statements(jobs, batches, calls):
+    for statement in chain.from_iterable(_statements(jobs, batches, calls)):
         tx.exec_driver_sql(statement.replace("TIME_TYPE", "TEXT" if is_sqlite else "TIMESTAMPTZ"))
     if is_sqlite:  # a sequence goes on by itself behind the keys that are there; of jobs this one draws them
         tx.exec_driver_sql(f"INSERT INTO sqlite_sequence (name, seq) VALUES ('loose_keys', {FIRST})")
@@ -27,7 +31,7 @@ def fill(tx: sa.Connection, *, scale: float = 1.0) -> None:
             tx.exec_driver_sql(f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), {FIRST})")
 
 
-def _statements(jobs: int, batches: int, calls: int) -> list[str]:
+def _statements(jobs: int, batches: int, calls: int) -> list[Iterator[str]]:
     return [
         _insert(
             "jobs",
@@ -83,12 +87,15 @@ def _statements(jobs: int, batches: int, calls: int) -> list[str]:
     ]  # fmt: skip
 
 
-def _insert(table: str, rows: int, **columns: str) -> str:
-    return (
-        f"INSERT INTO {table} ({', '.join(columns)}) "  # own names
-        f"WITH RECURSIVE rows(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM rows WHERE n < {rows}) "
-        f"SELECT {', '.join(_typed(name, value) for name, value in columns.items())} FROM rows"
-    )
+def _insert(table: str, rows: int, **columns: str) -> Iterator[str]:
+    """In pieces: no answer of PostgreSQL is waited for for long."""
+    for first in range(1, rows + 1, PIECE):
+        last = min(rows, first + PIECE - 1)
+        yield (
+            f"INSERT INTO {table} ({', '.join(columns)}) "
+            f"WITH RECURSIVE rows(n) AS (SELECT {first} UNION ALL SELECT n + 1 FROM rows WHERE n < {last}) "
+            f"SELECT {', '.join(_typed(name, value) for name, value in columns.items())} FROM rows"
+        )
 
 
 def _typed(name: str, value: str) -> str:
