@@ -24,6 +24,8 @@ OTHER_VARIABLES = frozenset({CONFIG_VARIABLE, "BACKBURNER_URL", "BACKBURNER_API_
 _OF_SERVICES = re.compile(PREFIX + r"(\w+_)?(SERVICE_(HOST|PORT(_\w+)?)|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)")
 #: ... and where the value is an address, for BACKBURNER_PORT is a setting too.
 _PORT_OF_SERVICE = re.compile(PREFIX + r"(\w+_)?PORT=(tcp|udp|sctp)://.*")
+#: The options whose name is not their setting's.
+_OPTIONS = {"database_url": "--database", "sqlite_standby": "--standby"}
 
 FIELDS: Mapping[str, attrs.Attribute[Any]] = {field.name: field for field in attrs.fields(Settings)}
 
@@ -101,7 +103,7 @@ def _set_by_kubernetes(names: Sequence[str]) -> str:
 
 def _from_command_line(overrides: Mapping[str, object]) -> dict[str, Any]:
     return {
-        name: read(FIELDS[name], value, f"--{name.replace('_', '-')}")
+        name: read(FIELDS[name], value, _OPTIONS.get(name, f"--{name.replace('_', '-')}"))
         for name, value in overrides.items()
         if value is not None
     }

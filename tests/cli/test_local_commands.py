@@ -91,6 +91,7 @@ def test_a_database_of_before_the_first_release_gets_one_line_and_stays(terminal
         connection.execute("UPDATE alembic_version SET version_num = '0007'")
     connection.close()
     before = path.read_bytes()
+    terminal.environ["BACKBURNER_PORT"] = "0"  # whatever else runs on this machine
     ran = terminal.run(*command.split(), "--database", database, answers=[httpx2.ConnectError("refused")])
     told = [line for line in (ran.out + ran.err).splitlines() if "before the first release (schema 0007)" in line]
     assert ran.code == 1
@@ -124,8 +125,9 @@ def test_a_wrong_setting_stops_serve_with_one_line(terminal, variable, value, na
     assert ran.err.count("\n") == 1
 
 
-def test_an_option_of_serve_is_named_as_it_was_given(terminal):
-    assert "(from --port)" in terminal.run("serve", "--port", "70000").err
+@pytest.mark.parametrize(("option", "value"), [("--port", "70000"), ("--database", "foo://x")])
+def test_an_option_of_serve_is_named_as_it_was_given(terminal, option, value):
+    assert f"(from {option})" in terminal.run("serve", option, value).err
 
 
 def test_a_backup_is_restored_and_what_was_there_is_kept(terminal, database, tmp_path):
@@ -233,6 +235,8 @@ def test_a_lost_key_is_replaced_on_the_machine_itself_and_the_audit_log_tells(te
         (["--local"], 1, "The database has no user yet"),
         (["--local", "--database", "sqlite:////no/such/jobs.db"], 1, "/no/such/jobs.db does not exist."),
         (["--database", "sqlite:///x.db"], 2, "--database and --config go with --local."),
+        (["--local", "--scope", "read"], 2, "--scope cannot go with --local"),
+        (["--local", "--user", "user-1", "--key", "bb_x"], 2, "--key and --user cannot go with --local"),
     ],
 )
 def test_a_key_that_cannot_be_made_locally_is_said_in_one_line(terminal, database, options, code, said):

@@ -31,7 +31,7 @@ def keys_group() -> None:
 
 
 @keys_group.command()
-@click.option("--scope", "scopes", multiple=True, type=click.Choice(SCOPES), default=("write",), help="Repeatable.")
+@click.option("--scope", "scopes", multiple=True, type=click.Choice(SCOPES), help="Repeatable.  [write]")
 @click.option("--name", help="What the key is for.")
 @click.option("--user", "user_id", metavar="ID", help="Whose key it is.  [the only user there is]")
 @click.option("--expires-at", metavar="TIME", help="RFC 3339, for example 2027-01-31T00:00:00Z.  [never]")
@@ -58,6 +58,7 @@ def create(
     an admin key for the first user; old keys stay, and the audit log tells of it. A server on SQLite is stopped before.
     """
     if local:
+        _refuse_with_local(fields | {"url": url, "key": key, "profile": profile})
         return _create_local(world, {"database_url": database_url}, config, name=fields["name"], as_json=as_json)
     if database_url or config:
         raise click.UsageError("--database and --config go with --local.")
@@ -65,8 +66,16 @@ def create(
         return _create(client, as_json=as_json, **fields)
 
 
-def _create(client: Client, *, user_id: str | None, as_json: bool, **fields: Any) -> int:
-    given = {name: value for name, value in fields.items() if value is not None}
+def _refuse_with_local(fields: Mapping[str, object]) -> None:
+    """What would have no effect: the key is an admin's of the first user, without end, and no server is asked."""
+    options = {"scopes": "--scope", "user_id": "--user", "expires_at": "--expires-at"}
+    given = sorted(options.get(name, f"--{name}") for name, value in fields.items() if value and name != "name")
+    if given:
+        raise click.UsageError(f"{' and '.join(given)} cannot go with --local, which makes an admin key without end.")
+
+
+def _create(client: Client, *, user_id: str | None, scopes: Sequence[str], as_json: bool, **fields: Any) -> int:
+    given = {name: value for name, value in fields.items() if value is not None} | {"scopes": scopes or ("write",)}
     made = client.create_key(user_id=user_id or _only_user(client), **given)
     if as_json:
         show_json(made.raw)
