@@ -94,6 +94,12 @@ def test_a_paused_account_and_paused_polling_are_found(stock: Stock):
     assert "invalid x-api-key" in remedy(found[0]).explanation
 
 
+def test_the_account_of_a_provider_that_is_not_configured_needs_nobody(stock: Stock):
+    set_provider(stock.tx, ProviderState(name="sandbox", state="paused", reason="401", retry_at=later(60)), now=NOW)
+    assert troubles(stock.tx, now=NOW, configured=["anthropic"]) == []
+    assert [trouble.subject for trouble in troubles(stock.tx, now=NOW, configured=["sandbox"])] == ["sandbox"]
+
+
 def test_what_is_final_needs_nobody(stock: Stock):
     for status in (BatchStatus.INGESTED, BatchStatus.CLOSED):
         stock.tx.execute(sa.update(provider_batches).values(status=status, next_poll_at=None))

@@ -38,7 +38,7 @@ def troubles(tx: sa.Connection, *, now: datetime, configured: Collection[str] | 
     `configured`: the providers that there are; None when that is not known.
     """
     return [
-        *_accounts(tx),
+        *_accounts(tx, configured),
         *_switched_off(tx),
         *([] if configured is None else _absent(tx, configured)),
         *_forgotten(tx),
@@ -50,9 +50,10 @@ def troubles(tx: sa.Connection, *, now: datetime, configured: Collection[str] | 
     ]
 
 
-def _accounts(tx: sa.Connection) -> Iterator[Trouble]:
+def _accounts(tx: sa.Connection, configured: Collection[str] | None) -> Iterator[Trouble]:
+    """With a provider that is not configured any more nothing is tried, whatever its account was like."""
     for found in provider_states(tx):
-        if found.state == "paused":
+        if found.state == "paused" and (configured is None or found.name in configured):
             facts = {"reason": found.reason, "retry_at": found.retry_at}
             yield Trouble(kind="paused_account", subject=found.name, facts=facts)
 
