@@ -77,6 +77,21 @@ def test_a_live_database_is_no_target_of_its_own_backup_under_any_name(terminal,
     other.close()
 
 
+@pytest.mark.parametrize("name", [lambda file: file, soft_link])
+def test_who_names_the_database_of_a_server_at_work_hears_that_it_is_the_database(terminal, file, name):
+    with acquire(file, Holder(pid=4711, instance_id="a server", since=NOW)):
+        ran = backup(terminal, file, name(file), "--force")
+    assert (ran.code, "belongs to the database" in ran.err) == (2, True)
+
+
+def test_a_backup_is_one_file_also_after_it_was_read(terminal, file, live, tmp_path):
+    (folder := tmp_path / "backups").mkdir()
+    assert backup(terminal, file, folder / "copy.db").code == 0
+    live.close()
+    assert terminal.run("db", "restore", "--database", f"sqlite:///{file}", str(folder / "copy.db")).code == 0
+    assert [path.name for path in folder.iterdir()] == ["copy.db"]
+
+
 def test_a_database_reached_through_a_link_is_not_its_own_target(terminal, file, live):
     link = soft_link(file)
     assert backup(terminal, link, file, "--force").code == 2

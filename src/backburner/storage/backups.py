@@ -64,10 +64,15 @@ def belongs_to(database: Path, path: Path) -> bool:
     return any(is_same_file(file, path) for file in files_of(database))
 
 
-def _checked_target(source: Path, destination: Path, *, may_replace: bool) -> Path:
-    """The file to make, links resolved."""
+def refuse_own(source: Path, destination: Path) -> None:
+    """Raises Invalid for a destination that belongs to the source."""
     if belongs_to(source, destination):
         raise Invalid(f"{destination} belongs to the database {source} itself; name another file.", param="PATH")
+
+
+def _checked_target(source: Path, destination: Path, *, may_replace: bool) -> Path:
+    """The file to make, links resolved."""
+    refuse_own(source, destination)
     target = destination.resolve()
     if target.exists() and not target.is_file():
         raise Invalid(f"{destination} is no regular file; name another one.", param="PATH")
@@ -93,6 +98,8 @@ def _copy(source: Path, draft: Path) -> None:
         with closing(sqlite3.connect(uri, uri=True)) as live, closing(sqlite3.connect(draft)) as copy:
             # In one step: a copy made in several begins again whenever somebody writes in between.
             live.backup(copy)
+            # One file: of a copy with a WAL even readers make files beside it, and cannot where none may be made.
+            copy.execute("PRAGMA journal_mode=DELETE")
     except sqlite3.DatabaseError as error:
         raise _damage(source, error) or error from error
 

@@ -79,6 +79,7 @@ def backup(url: str, destination: str, *, may_replace: bool = False) -> None:
         raise Invalid("PostgreSQL is backed up with its own tools, such as pg_dump.", param="database_url")
     if not source.exists():
         raise StorageUnusable(f"{source} does not exist.")
+    backups.refuse_own(source, Path(destination))  # before its lock is asked for, which a server may have
     with _file_errors(f"Cannot back up to {destination}"), _unused(Path(destination)):
         backups.back_up(source, Path(destination), may_replace=may_replace)
 
