@@ -17,6 +17,11 @@ def test_batches_of_unknown_fate_are_listed(terminal):
     assert (heading.split()[:2], row.split()[:2]) == (["ID", "STATUS"], ["batch-1", "quarantined"])
 
 
+def test_batches_are_listed_by_a_status_as_it_is_shown(terminal):
+    ran = terminal.run("batches", "list", "--status", "quarantined", answers=[page(BATCH)])
+    assert ran.server.paths == ["GET /v1/admin/batches?limit=50&status=quarantined"]
+
+
 def test_every_open_batch_can_be_listed_and_one_shown(terminal):
     ran = terminal.run("batches", "list", "--open", "--json", answers=[page(BATCH)])
     assert "status=planned" in ran.server.paths[0]

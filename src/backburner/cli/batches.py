@@ -39,6 +39,7 @@ _FIELDS = (
     "error",
 )
 _UNRESOLVED = ("unknown", "quarantined")
+_STATUSES = [status.value for status in BatchStatus]  # of an enumeration click would take the members' names
 _OPEN = [status.value for status in BatchStatus if status not in BATCH_FINAL]
 
 _batch = click.argument("batch_id", metavar="BATCH")
@@ -50,7 +51,7 @@ def batches() -> None:
 
 
 @batches.command("list")
-@click.option("--status", multiple=True, type=click.Choice([*BatchStatus]), help="Repeatable.  [unknown, quarantined]")
+@click.option("--status", multiple=True, type=click.Choice(_STATUSES), help="Repeatable.  [unknown, quarantined]")
 @click.option("--open", "is_open", is_flag=True, help="Every batch that is not final.")
 @click.option("-n", "--limit", type=click.IntRange(min=1), default=50, help="How many, newest first.")
 @json_option
