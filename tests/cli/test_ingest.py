@@ -88,3 +88,9 @@ def test_a_refusal_names_the_field(terminal, csv_file):
     assert ran.code == 1
     assert "Give a template." in ran.err
     assert terminal.run("ingest", "missing.csv").code == 2
+
+
+def test_an_empty_file_is_refused_before_anything_is_made(terminal, tmp_path):
+    (empty := tmp_path / "empty.csv").touch()
+    ran = terminal.run("ingest", str(empty))
+    assert (ran.code, ran.err, ran.server.asked) == (2, f"Error: Cannot upload {empty}: it is empty.\n", [])

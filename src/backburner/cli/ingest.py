@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -126,9 +127,17 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
     return given | ({"defaults": defaults} if defaults else {})
 
 
+def _require_content(path: str) -> None:
+    """Raises OSError, and CommandError (usage) for an empty file. What is in a pipe shows when it is read."""
+    state = Path(path).stat()
+    if stat.S_ISREG(state.st_mode) and not state.st_size:
+        raise CommandError(f"Cannot upload {path}: it is empty.", Exit.USAGE)
+
+
 def _uploaded(client: Client, path: str, resume: str | None) -> File:
     begun: list[File] = []
     try:
+        _require_content(path)
         with _upload_bar() as bar:
             task = bar.add_task("", total=None)
             return client.upload_file(
