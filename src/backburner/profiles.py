@@ -84,6 +84,10 @@ class Profiles:
         others = sorted(file.stem for file in (self.folder / "profiles").glob("*.toml"))
         return [DEFAULT, *others] if (self.folder / "profile.toml").exists() else others
 
+    def of_server(self, url: str) -> str | None:
+        """The name of a profile of the server at this URL, if there is one that can be used."""
+        return next((name for name in self.names() if self._leads_to(name, url)), None)
+
     def add(self, profile: Profile, name: str | None = None) -> str:
         """Save it and return its name: `name`, else the one that is to be used, else `default`. Where that is taken
         by another, the next free one of its kind, or one after the server's address. Raises OSError.
@@ -104,6 +108,13 @@ class Profiles:
         draft = private_draft(self.folder / "current")
         draft.write_text(f"{name}\n", encoding="utf-8")
         draft.replace(self.folder / "current")
+
+    def _leads_to(self, name: str, url: str) -> bool:
+        try:
+            found = self.load(name)
+        except ProfileError:
+            return False
+        return found is not None and found.url == url
 
     def _is(self, name: str, profile: Profile) -> bool:
         try:

@@ -43,6 +43,17 @@ def test_the_profiles_key_never_goes_to_another_server(terminal):
     assert asked(terminal, "--url", "http://elsewhere:4") == ("http://elsewhere:4", None)
 
 
+def test_who_names_a_server_by_its_url_hears_of_the_profile_with_its_key(terminal):
+    terminal.environ["XDG_CONFIG_HOME"] = str(terminal.folder)
+    terminal.environ["BACKBURNER_PROFILE"] = ""
+    known = Profiles.of(terminal.environ)
+    known.add(MINE)
+    name = known.add(Profile("http://theirs:2", "bb_theirs"))
+    ran = terminal.run("status", "--url", "http://theirs:2", answers=[ok({})])
+    assert (ran.server.asked[0].headers.get("authorization"), f"--profile {name}\n" in ran.err) == (None, True)
+    assert "--profile" not in terminal.run("status", "--url", "http://elsewhere:4", answers=[ok({})]).err
+
+
 def test_a_key_alone_goes_to_the_profiles_server(terminal):
     terminal.knows(MINE.url, MINE.key)
     assert asked(terminal, "--key", "bb_other") == ("http://mine:1", "Bearer bb_other")

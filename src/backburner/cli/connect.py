@@ -34,6 +34,8 @@ def address(world: World, url: str | None, key: str | None, named: str | None = 
     found = profiles.address(world.environ, url, key, named=named)
     if not (url and key) and others_may_open(path := known.path(known.current)):
         say(f"Warning: others can read {path}; run: chmod 600 {path}")
+    if found[1] is None and (name := known.of_server(found[0])):
+        say(f"Notice: no key is given; the profile {name} has one for this server: --profile {name}")
     return found
 
 
