@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
@@ -17,7 +17,7 @@ from tests.world import PACE, World, open_world, params
 from backburner.errors import Conflict
 from backburner.model import Job
 from backburner.providers.anthropic import AnthropicProvider
-from backburner.providers.base import Provider
+from backburner.providers.base import Found, Provider, Sieve
 from backburner.providers.sandbox.options import SandboxOptions
 from backburner.states import BatchStatus, JobStatus
 from backburner.storage import by_hand
@@ -81,6 +81,19 @@ def keeping(days: float, provider: Provider) -> Provider:
     return attrs.evolve(provider, retention=timedelta(days=days))
 
 
+class EndlessListing(AnthropicProvider):
+    """Its listing takes for ever."""
+
+    async def find(self, options: Mapping[str, str], *, item_count: int, within: float, sieve: Sieve) -> Found:
+        await trio.sleep_forever()
+        raise AssertionError
+
+
+def with_endless_listing(provider: Provider) -> Provider:
+    kept = keeping(1, provider)
+    return EndlessListing(**{field.name: getattr(kept, field.name) for field in attrs.fields(AnthropicProvider)})
+
+
 @asynccontextmanager
 async def kept_for(days: float, *faults: str) -> AsyncIterator[tuple[World, System, Job]]:
     """A job of five items at a provider that keeps results for so many days, whose batch is said to be running."""
@@ -119,6 +132,21 @@ async def test_what_a_listing_shows_or_leaves_open_is_not_lost(listing, autojump
         world.sandbox.faults.add("retrieve:404")
         world.sandbox.faults.add("list:hide_newest")
         await world.ended(system, job)
+
+
+async def test_a_listing_for_one_batch_holds_up_no_other(autojump_clock):
+    async with open_world(pace=SELDOM, options=SandboxOptions(batch_seconds=(60 * DAY, 60 * DAY))) as world:
+        world.tamper = with_endless_listing
+        world.sandbox.faults.add("retrieve:404#1")
+        async with world.instance() as system:
+            beat_seldom(system)
+            await world.submit([params("x")] * 5, system=system)
+            await trio.sleep(DAY + 60)  # the listing has begun
+            other = await world.submit([params("y")] * 5, system=system)
+            await trio.sleep(60)
+            await cancel(world, system, other)
+            assert (await world.ended(system, other)).status is JobStatus.CANCELLED
+            assert trio.current_time() < DAY + HOUR
 
 
 async def test_the_lookback_does_not_end_what_is_denied(autojump_clock):

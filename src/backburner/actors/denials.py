@@ -36,6 +36,14 @@ class Denials:
             return None
         return batch.not_found_since or self.clock.now()
 
+    def may_take_long(self, batch: ProviderBatch) -> bool:
+        """Whether one more 404 for this batch leads to a whole listing, which may take minutes."""
+        since, now = batch.not_found_since, self.clock.now()
+        if since is None or batch.job_stopping is not None:
+            return False
+        made_at = _made_at(batch, now)
+        return may_be_lost(not_found_since=since, made_at=made_at, retention=self.provider.retention, now=now)
+
     async def is_lost(self, batch: ProviderBatch, since: datetime) -> bool:
         """Whether the batch is given up. While its job goes on: only when the provider can have removed it by now, and
         a whole listing does not show it.
@@ -43,7 +51,7 @@ class Denials:
         now = self.clock.now()
         if batch.job_stopping is not None:
             return now - since >= DENIED_WHILE_STOPPING
-        made_at = batch.provider_created_at or batch.submitted_at or now
+        made_at = _made_at(batch, now)
         if not may_be_lost(not_found_since=since, made_at=made_at, retention=self.provider.retention, now=now):
             return False
         return await self._is_unlisted(batch, (now - made_at).total_seconds())
@@ -60,6 +68,10 @@ class Denials:
             log.warning("listing for a lost batch failed", batch=batch.id, error=str(error))
             return False
         return found.doubt is None and not found.batches
+
+
+def _made_at(batch: ProviderBatch, now: datetime) -> datetime:
+    return batch.provider_created_at or batch.submitted_at or now
 
 
 async def _only(batch: ProviderBatch, views: Sequence[BatchView]) -> list[BatchView]:

@@ -91,7 +91,7 @@ class Ticker:
         return self.poller.quiet.left(self.clock.monotonic())
 
     async def cycle(self, readers: trio.Nursery) -> None:
-        """Look at every batch that is due, page by page, and report. Reading results goes on in `readers`."""
+        """Look at every batch that is due, page by page, and report. What takes long goes on in `readers`."""
         cycle = Cycle(start_time=self.clock.now())
         began = self.clock.monotonic()
         above: int | None = 0
@@ -120,7 +120,9 @@ class Ticker:
                     unchanged.append(batch)
                 else:
                     self._busy.add(batch.key)
-                    pollers.start_soon(self._poll, batch, view, cycle, readers)
+                    # Nobody else's batch waits for a listing that only this one needs.
+                    nursery = readers if self.poller.denials.may_take_long(batch) else pollers
+                    nursery.start_soon(self._poll, batch, view, cycle, readers)
             if unchanged:
                 await self.poller.passed(unchanged, cycle)
 

@@ -92,7 +92,7 @@ async def open_anthropic(
             calls=calls, base_url=httpx2.URL(base_url), offload=offload, name=name, piece_bytes=piece_bytes
         )
     finally:
-        await calls.close()  # noqa: ASYNC102  # shielded, with a deadline, by itself  # shielded, with a deadline, by itself
+        await calls.close()  # noqa: ASYNC102  # shielded, with a deadline, by itself
 
 
 def _make_calls(*, api_key: str, base_url: str, patience: float, transport: httpx2.AsyncBaseTransport | None) -> Calls:
