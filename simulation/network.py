@@ -11,6 +11,7 @@ import attrs
 import httpx2
 import trio
 
+from backburner.providers.sandbox.transport import pieces_of
 from simulation.chaos import Chaos
 from simulation.lives import Life
 from simulation.trace import Trace
@@ -173,10 +174,10 @@ class Wire(httpx2.AsyncBaseTransport):
         """The body, piece by piece, as a connection takes it."""
         length = int(request.headers.get("content-length", 0))
         body = bytearray()
-        assert isinstance(request.stream, httpx2.AsyncByteStream)
-        async for piece in request.stream:
-            await self.life.goes_on()
-            body += piece
-            if len(body) < length:  # behind the last one nothing is waited for any more
-                await self.network.drag(self.life)
+        async with pieces_of(request) as pieces:
+            async for piece in pieces:
+                await self.life.goes_on()
+                body += piece
+                if len(body) < length:  # behind the last one nothing is waited for any more
+                    await self.network.drag(self.life)
         return bytes(body)

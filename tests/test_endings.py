@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import timedelta
 
 import attrs
@@ -198,11 +199,11 @@ async def delete(world: World, job: Job) -> None:
     await world.database.write(jobs.delete_job, 1, job.id)
 
 
-async def retry(world: World, system: System, job: Job) -> Job:
-    """Every item that did not succeed, again."""
+async def retry(world: World, system: System, job: Job, custom_ids: Collection[str] | None = None) -> Job:
+    """Every item that did not succeed, or those of them that are named, again."""
     intake = await open_intake(world.database, world.clock, world.ids)
     statuses = (ItemStatus.ERRORED, ItemStatus.EXPIRED, ItemStatus.CANCELED)
-    await share_items(intake, job, statuses=statuses, custom_ids=None)
+    await share_items(intake, job, statuses=statuses, custom_ids=custom_ids)
     new = NewJob(
         id=world.ids.new("job"),
         job_type=JobType.BATCH,
@@ -243,11 +244,12 @@ async def test_failed_items_are_run_again_as_a_job_of_their_own(autojump_clock):
 
 async def test_requests_that_a_retry_shares_outlive_their_job(autojump_clock):
     async with open_world() as world, world.instance() as system:
-        world.sandbox.faults.add("create:400x1")
+        world.sandbox.faults.add("create:400")
         job = await world.submit([params("x")] * 30, system=system, chunk_items=20, callback_url=HOOK)
         await end_of(world, system, job)
+        world.sandbox.faults.clear()
         world.sandbox.faults.add("create:401")
-        again = await retry(world, system, job)
+        again = await retry(world, system, job, [f"item-{number}" for number in range(20)])
         await delete(world, job)
         await trio.sleep(3 * 3600)
         assert (await rows(world, items), await rows(world, requests)) == (20, 30)

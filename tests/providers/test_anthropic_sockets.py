@@ -13,7 +13,7 @@ import pytest
 import trio
 from tests.providers.anthropic_fake import BATCH, BATCHES, KEY, batch, ended
 
-from backburner.errors import ResultsBroken, SubmissionTooLarge
+from backburner.errors import ResultsBroken, SubmissionInterrupted
 from backburner.providers.anthropic import AnthropicProvider, open_anthropic
 from backburner.providers.base import WireRequest
 
@@ -99,7 +99,7 @@ async def test_a_server_that_cuts_a_large_body_off_has_made_nothing():
 
     requests = [WireRequest(custom_id=f"r{n}", params=b'"%b"' % (b"x" * 1_000_000)) for n in range(64)]
     async with provider_of(respond) as provider:
-        with pytest.raises(SubmissionTooLarge):
+        with pytest.raises(SubmissionInterrupted):
             await provider.submit(requests, {})
 
 

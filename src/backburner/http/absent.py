@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from quart import Response
 
 from backburner.errors import Conflict, Invalid
-from backburner.http.call import Call, reply
+from backburner.http.call import Call, answer_of
 from backburner.storage import absent
 from backburner.storage.absent import Decided
+from backburner.storage.idempotency import Answer
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 
@@ -37,9 +38,9 @@ async def move_batches(call: Call, provider: str) -> Response:
     if asked.to not in services.providers:
         known = ", ".join(sorted(services.providers))
         raise Invalid(f"There is no provider {asked.to!r} here; there is: {known}.", param="to")
-    decided = await call.change(absent.move_planned, provider, asked.to, now=services.clock.now())
+    answer = await call.make(_told, absent.move_planned, provider, asked.to, now=services.clock.now())
     services.work()
-    return reply(_told(decided))
+    return answer
 
 
 async def end_batches(call: Call, provider: str) -> Response:
@@ -49,7 +50,8 @@ async def end_batches(call: Call, provider: str) -> Response:
     asked = await call.json(End)
     services = call.services
     _require_absent(call, provider)
-    decided = await call.change(
+    answer = await call.make(
+        _told,
         absent.end_batches,
         provider,
         at_provider=asked.at_provider,
@@ -58,7 +60,7 @@ async def end_batches(call: Call, provider: str) -> Response:
     )
     services.changes.all_changed()
     services.work()
-    return reply(_told(decided))
+    return answer
 
 
 def _require_absent(call: Call, provider: str) -> None:
@@ -66,12 +68,14 @@ def _require_absent(call: Call, provider: str) -> None:
         raise Conflict("provider_configured", f"{provider} is configured; cancel jobs to end their batches.")
 
 
-def _told(decided: Decided) -> dict[str, Any]:
-    return {
-        "object": "provider",
-        "name": decided.provider,
-        "batches": decided.batches,
-        "moved_to": decided.moved_to,
-        "ended_job_ids": [job.id for job in decided.ended_jobs],
-        "has_more": decided.has_more,
-    }
+def _told(decided: Decided) -> Answer:
+    return answer_of(
+        {
+            "object": "provider",
+            "name": decided.provider,
+            "batches": decided.batches,
+            "moved_to": decided.moved_to,
+            "ended_job_ids": [job.id for job in decided.ended_jobs],
+            "has_more": decided.has_more,
+        }
+    )
