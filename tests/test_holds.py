@@ -164,3 +164,8 @@ async def test_a_handler_that_is_tried_again_later_says_so(autojump_clock):
             assert (await hold_of(world, job)).code is HoldCode.RETRY_WAITING
             ended = await world.ended(system, job)
     assert (ended.status, ended.hold) == (JobStatus.COMPLETED, None)
+
+
+def test_a_code_that_a_newer_server_has_written_is_kept():
+    kept = {"code": "budget_spent", "since": "2026-01-01T00:00:00.000000Z", "message": "No money is left."}
+    assert Hold.of_json(kept).as_json() == kept

@@ -37,14 +37,14 @@ class HoldCode(StrEnum):
     RETRY_WAITING = "retry_waiting"  # a handler has failed and is tried again later
 
 
-_ORDER = list(HoldCode)
+_ORDER: list[str] = list(HoldCode)
 
 
 @attrs.frozen
 class Hold:
     """Why a job waits, and since when."""
 
-    code: HoldCode
+    code: str  #: a HoldCode; another one where a newer server has written it
     since: datetime
     message: str
 
@@ -54,13 +54,18 @@ class Hold:
     @classmethod
     def of_json(cls, kept: Any) -> Hold | None:
         return (
-            None
-            if kept is None
-            else cls(HoldCode(kept["code"]), datetime.fromisoformat(kept["since"]), kept["message"])
+            None if kept is None else cls(_code(kept["code"]), datetime.fromisoformat(kept["since"]), kept["message"])
         )
 
     def is_worth_a_word(self, now: datetime) -> bool:
         return now - self.since >= WORTH_A_WORD
+
+
+def _code(text: str) -> str:
+    try:
+        return HoldCode(text)
+    except ValueError:  # of a newer server on the same database
+        return text
 
 
 def problem_of(error: ProviderError, before: Any, now: datetime) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from tests.http.api import Api
 
 from backburner.states import BatchStatus
 from backburner.storage import absent
-from backburner.storage.batches import batches_of_job
+from backburner.storage.batches import batches_of_job, begin_attempt
 from backburner.storage.tables import jobs, provider_batches
 from backburner.storage.troubles import troubles
 
@@ -95,3 +95,15 @@ async def test_they_are_not_moved_to_what_is_not_there(autojump_clock, api):
     answer = await api.post(MOVE, json={"to": "elsewhere"})
     assert answer.status == 422
     assert answer.json["error"]["param"] == "to"
+
+
+async def test_what_has_just_been_moved_is_not_begun_by_the_instance_that_chose_it(autojump_clock, api_on_each):
+    """It would go to one provider and be looked for at the other."""
+    api = api_on_each
+    job_id = await left_behind(api)
+    (batch,) = await api.database.read(batches_of_job, (await api.record(job_id)).key)
+    await api.post(MOVE, json={"to": "anthropic"})
+    now = api.services.clock.now()
+    assert await api.database.write(begin_attempt, batch.key, epoch=1, now=now, provider="gone") is None
+    begun = await api.database.write(begin_attempt, batch.key, epoch=1, now=now, provider="anthropic")
+    assert (begun.provider, begun.status) == ("anthropic", BatchStatus.SUBMITTING)

@@ -143,7 +143,13 @@ class Submitter:
         term = self.mandate.term
         # Everything that can fail without consequences is behind us: from here on the outcome counts.
         started = await self.database.write(
-            fenced, term, batches.begin_attempt, key, epoch=term.epoch, now=self.clock.now()
+            fenced,
+            term,
+            batches.begin_attempt,
+            key,
+            epoch=term.epoch,
+            now=self.clock.now(),
+            provider=self.provider.name,
         )
         if started is not None:
             await self._attempt(batch, requests, options)

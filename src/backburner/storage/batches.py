@@ -161,15 +161,25 @@ def lose(tx: sa.Connection, key: int, *, now: datetime, ids: Ids) -> tuple[int |
 # --- submitting --------------------------------------------------------------------------------------------
 
 
-def begin_attempt(tx: sa.Connection, key: int, *, epoch: int, now: datetime) -> ProviderBatch | None:
-    """Record the intent to submit, before the provider is called. None when the batch is no longer to be submitted."""
-    started = tx.execute(_BEGIN, {"key": key, "current": epoch, "now": now})
+def begin_attempt(
+    tx: sa.Connection, key: int, *, epoch: int, now: datetime, provider: str | None = None
+) -> ProviderBatch | None:
+    """Record the intent to submit, before the provider is called. None when the batch is no longer to be submitted.
+
+    `provider`: whose batch it must still be, since an operator may have moved it to another; None for any.
+    """
+    started = tx.execute(_BEGIN, {"key": key, "current": epoch, "now": now, "provider_name": provider})
     return get_batch(tx, key) if started.rowcount else None
 
 
 _BEGIN = (
     sa.update(provider_batches)
-    .where(provider_batches.c.id == sa.bindparam("key"), provider_batches.c.status == BatchStatus.PLANNED)
+    .where(
+        provider_batches.c.id == sa.bindparam("key"),
+        provider_batches.c.status == BatchStatus.PLANNED,
+        provider_batches.c.provider
+        == sa.func.coalesce(sa.bindparam("provider_name", type_=sa.String), provider_batches.c.provider),
+    )
     .values(
         status=BatchStatus.SUBMITTING,
         attempt=provider_batches.c.attempt + 1,
