@@ -11,7 +11,7 @@ import pytest
 from simulation.profile import draw
 from simulation.seeds import run_seed
 
-SEEDS = (85, 81)  # busy ones, as the first test holds: without faults, much would be the same by itself
+SEEDS = (28, 81)  # busy ones, as the first test holds: without faults, much would be the same by itself
 TROUBLES = ("is killed", " dies ", "is frozen", "is not told", "jumps by", "the database is away")
 
 
